@@ -1,0 +1,57 @@
+# The pipeline in one screen. `make book` and `make test` need Python 3.11+ and make.
+PROFILE ?= standard
+DEVICE ?= auto
+CHAPTERS ?=
+PARAMETERS ?=
+PYTHON ?= python3
+
+# An active virtual or conda environment is used; otherwise .venv is made.
+ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
+PY := $(ENV)/bin/python
+READY := $(ENV)/.recsys-book-ready
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup data book test check lab clean
+help:
+	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
+	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
+	@echo "make test   every test, the smoke book included"
+	@echo "make check  ruff, mypy, spelling, numerals in prose"
+	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
+	@echo "make data   get the data and check its hashes"
+	@echo "make clean  drop _build; data and environment stay"
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.lock
+	@test -x $(PY) || $(PYTHON) -m venv $(ENV)
+	@$(PY) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	@echo "Installing into $(ENV); the first time takes some minutes."
+	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
+	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
+	@$(PY) -m pip check
+	@touch $@
+
+data: $(READY)
+	@$(PY) -m book.pipeline data
+
+book: data
+	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)"
+
+test: data
+	$(PY) -m pytest
+
+check: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(ENV)/bin/codespell
+	$(PY) -m book.pipeline check
+
+lab: data
+	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters
+
+clean:
+	rm -rf _build

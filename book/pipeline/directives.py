@@ -1,0 +1,62 @@
+"""Sphinx extension: roles that cite records, and mathematics without a script.
+
+Math is written as MathML, so that the built book opens from disk and asks no server.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxRole
+from sphinx.writers.html5 import HTML5Translator
+
+from book.pipeline.results import Results
+
+
+class _Citation(SphinxRole):
+    """{record}`ch4.search_ms:.1f`: the number itself; {interval} adds its interval."""
+
+    def run(self) -> tuple[list[nodes.Node], list[Any]]:
+        results: Results = self.env.app.book_results  # type: ignore[attr-defined]
+        written = results.text if self.name.endswith("record") else results.interval
+        node = nodes.inline(self.rawtext, written(self.text), classes=["record"])
+        node["title"] = self.text.partition(":")[0]
+        return [node], []
+
+
+class _Given(SphinxRole):
+    """{given}`0.468673`: a number from a source or a definition, not measured here."""
+
+    def run(self) -> tuple[list[nodes.Node], list[Any]]:
+        return [nodes.Text(self.text)], []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the roles and the math renderer."""
+    app.connect("builder-inited", _load_results)
+    app.add_role("record", _Citation())
+    app.add_role("interval", _Citation())
+    app.add_role("given", _Given())
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _load_results(app: Sphinx) -> None:
+    results = Results.load(Path(app.srcdir) / "results")
+    app.book_results = results  # type: ignore[attr-defined]
+
+
+def _inline_math(writer: HTML5Translator, node: nodes.math) -> None:
+    writer.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block_math(writer: HTML5Translator, node: nodes.math_block) -> None:
+    label = node.get("number")
+    anchor = f' id="{node["ids"][0]}"' if node.get("ids") else ""
+    tag = f'<span class="eqno">({label})</span>' if label else ""
+    math = convert(node.astext(), display="block")
+    writer.body.append(f'<div class="math"{anchor}>{tag}{math}</div>\n')
+    raise nodes.SkipNode

@@ -1,0 +1,141 @@
+"""Pages and page feet that the press writes itself, from claims, records and runs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from book.pipeline.chapters import BookError, Chapter
+from book.pipeline.claims import VERDICTS, Claim, evidence, judge
+from book.pipeline.execute import Run
+from book.pipeline.results import Results
+from recsys_lib.provenance import Machine
+
+
+def foot(chapter: Chapter, run: Run) -> str:
+    """What this page was made of: fingerprint, parameters, run time, downloads."""
+    settings = ", ".join(
+        f"{name.removeprefix('parameter ')} = {value}"
+        for name, value in run.parts.items()
+        if name.startswith("parameter ")
+    )
+    return f"""\
+:::{{admonition}} How this page was made
+:class: provenance
+Fingerprint
+: `{run.fingerprint}`, over {len(run.parts)} inputs: code cells, parameters, reached
+  modules, data, model, locked packages and hardware. [All of them](../provenance.md).
+
+Machine
+: {run.parts["hardware"]}
+
+Run
+: {run.seconds:.0f} s with {settings}
+
+Take it with you
+: {{download}}`this notebook <{chapter.stem}.ipynb>`,
+  {{download}}`its results as JSON <../results/{chapter.key}.json>`
+:::
+"""
+
+
+def ledger(claims: Sequence[Claim], results: Results) -> str:
+    """Appendix B: every claim with its verdict, the records behind it, the correction.
+
+    Raises:
+        BookError: Listing each claim whose verdict the records no longer bear.
+    """
+    fallen = [claim for claim in claims if judge(claim, results) is False]
+    if fallen:
+        raise BookError(
+            "\n".join(
+                f"claim {c.id} (section {c.section}): the verdict {c.verdict!r} no "
+                f"longer follows; {c.rule} is false with {evidence(c, results)}"
+                for c in fallen
+            )
+        )
+    counts = Counter(claim.verdict for claim in claims)
+    tally = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
+    rows = "\n".join(_claim(claim, results) for claim in claims)
+    return f"""\
+# B. The ledger
+
+What the source document claims, what was measured, and the form that holds. Each
+verdict is carried by a rule over the recorded results or by a source; the book does
+not build when a rule stops being true. So far: {tally}.
+
+{rows}
+"""
+
+
+def _claim(claim: Claim, results: Results) -> str:
+    shown = {
+        "Measured": evidence(claim, results),
+        "Rule": f"`{claim.rule}`" if claim.rule else "",
+        "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
+        "Source": claim.source,
+    }
+    details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
+    mark = claim.verdict.replace(" ", "-")
+    return f"""\
+(claim-{claim.id})=
+## {claim.section} {claim.claim}
+
+:::{{div}} verdict {mark}
+{claim.verdict.capitalize()}
+:::
+
+{claim.correct}
+
+{details}
+"""
+
+
+def provenance(
+    runs: Mapping[Chapter, Run], machine: Machine, stale: Iterable[str] = ()
+) -> str:
+    """Appendix C: the machine, each chapter's status, and every input's hash."""
+    versions = "\n".join(f"| {k} | {v} |" for k, v in machine.versions.items())
+    status = "\n".join(
+        f"| [](chapters/{c.stem}) | `{r.fingerprint}` | {r.parts['parameter profile']} "
+        f"| {len(c.code)} | {len(r.records)} | {r.seconds:.0f} |"
+        for c, r in runs.items()
+    )
+    inputs = "\n\n".join(_inputs(chapter, run) for chapter, run in runs.items())
+    return f"""\
+# C. Provenance
+
+The press wrote this page from the runs themselves.
+
+## The machine
+
+| what | value |
+|---|---|
+| processor | {machine.cpu} |
+| cores | {machine.cores} |
+| memory | {machine.memory_gib} GiB |
+| GPU | {machine.gpu or "none: nothing in this book was run on one"} |
+| system | {machine.system} |
+| Python | {machine.python} |
+{versions}
+
+## The chapters
+
+| chapter | fingerprint | profile | code cells | records | seconds |
+|---|---|---|---|---|---|
+{status}
+
+## The inputs
+
+A chapter runs again when one of its lines changes, and only then.
+
+{inputs}
+"""
+
+
+def _inputs(chapter: Chapter, run: Run) -> str:
+    rows = "\n".join(f"| {name} | `{value}` |" for name, value in run.parts.items())
+    return f"""\
+:::{{dropdown}} {chapter.stem}
+| input | hash or value |
+|---|---|
+{rows}
+:::"""

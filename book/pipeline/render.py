@@ -1,0 +1,56 @@
+"""Turn the staged folder into pages, strictly, and swap them in only when all is well."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from book.pipeline.chapters import BookError
+
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+_NOISE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def render(stage: Path, root: Path, *, strict: bool = True) -> Path:
+    """Build the pages with jupyter-book; return the folder of the HTML.
+
+    Args:
+        stage: What `stage.stage` wrote.
+        root: Of the project, where `book.pipeline` can be imported from.
+        strict: Treat every warning and unresolved reference as an error.
+
+    Raises:
+        BookError: With the warnings, when there is any.
+    """
+    options = ["--all", "--quiet", *(["-W", "-n", "--keep-going"] if strict else [])]
+    command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(stage)]
+    done = subprocess.run(
+        [*command, *options], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = _NOISE.sub("", done.stdout + done.stderr).splitlines()
+        faults = [_plain(line, stage) for line in lines if re.search("WARN|ERROR", line)]
+        raise BookError("\n".join(faults or lines[-15:]))
+    return stage / "_build/html"
+
+
+def swap(new: Path, place: Path) -> None:
+    """Put a finished folder in place of the last one."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(line: str, stage: Path) -> str:
+    """Name the cell: myst-nb counts 10,000 lines for each."""
+    line = line.replace(f"{stage}/", "")
+    return re.sub(
+        r"\.ipynb:(\d+)",
+        lambda hit: f", cell {int(hit[1]) // 10_000}, line {int(hit[1]) % 10_000}",
+        line,
+    )

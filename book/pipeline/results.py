@@ -1,0 +1,91 @@
+"""The recorded results: the one copy of each number that prose, rules and files share."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from book.pipeline.chapters import BookError
+
+FIELDS = ("value", "low", "high", "n", "unit")
+
+
+class Results:
+    """Records by chapter key, cited as `ch4.search_ms` or `ch4.search_ms.low`.
+
+    The key `run` holds facts about the run itself, such as `run.cpu`.
+
+    Args:
+        records: chapter key -> record name -> record.
+        facts: Facts about the run. `absent` lists the chapter keys left out of this
+            build; their records show as a dash.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.records = records
+        self.facts = facts or {}
+
+    def get(self, reference: str) -> Any:
+        """Return a record's value, or the named field of it; None if left out.
+
+        Raises:
+            BookError: If there is no such record or field.
+        """
+        key, name, field = (*reference.split("."), "", "value")[:3]
+        field = field or "value"
+        if key in self.facts.get("absent", ()):
+            return None
+        if key == "run" and name in self.facts:
+            return self.facts[name]
+        found = self.records.get(key, {}).get(name)
+        if found is None:
+            raise BookError(f"no record {reference!r}{self._near(key, name)}")
+        if field not in FIELDS or found.get(field) is None:
+            raise BookError(f"record {key}.{name} has no {field!r}")
+        return found[field]
+
+    def text(self, citation: str) -> str:
+        """Format a citation such as `ch4.search_ms:.2f`.
+
+        Raises:
+            BookError: For an unknown record or a format that does not fit its value.
+        """
+        reference, _, form = citation.partition(":")
+        value = self.get(reference)
+        if value is None:
+            return "–"
+        try:
+            return format(value, form)
+        except ValueError as error:
+            raise BookError(f"{citation!r}: {error}") from error
+
+    def interval(self, citation: str) -> str:
+        """Format a value with its interval: `12.3 [11.9, 12.8]`."""
+        reference, _, form = citation.partition(":")
+        value, low, high = (
+            self.text(f"{reference}{field}:{form}") for field in ("", ".low", ".high")
+        )
+        return f"{value} [{low}, {high}]"
+
+    def save(self, folder: Path) -> None:
+        """Write the results as JSON: one file of the facts, one for each chapter key."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, content in {**self.records, "run": self.facts}.items():
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            (folder / f"{key}.json").write_text(text + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Results":
+        """Read what `save` wrote."""
+        files = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+        facts = files.pop("run", {})
+        return cls(files, facts)
+
+    def _near(self, key: str, name: str) -> str:
+        known = sorted(self.facts if key == "run" else self.records.get(key, {}))
+        close = [k for k in known if k[:4] == name[:4]] or known[:8]
+        return f"; {key} has {', '.join(close)}" if close else f"; {key} has none"

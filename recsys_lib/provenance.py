@@ -1,0 +1,162 @@
+"""Where a number comes from: the record that carries it and the machine it was made on.
+
+A result is recorded once. The press collects the record from the executed notebook;
+prose, claim rules and downloads all read that one copy.
+"""
+
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from IPython import get_ipython
+from IPython.display import display
+
+from recsys_lib.intervals import Interval
+
+RECORD_MIME = "application/vnd.recsys-lib.record+json"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_VERSIONED = ("torch", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured number: `value` in `unit`, its interval, and the sample size `n`.
+
+    Raises:
+        ValueError: If the name is not snake_case, a number is not finite, or the
+            interval has one end only or its ends the wrong way round.
+
+    >>> str(Record("search_ms", 1.25, unit="ms", low=1.2, high=1.31, n=200))
+    'search_ms = 1.25 ms [1.2, 1.31] (n = 200)'
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a record's name must be snake_case; got {self.name!r}")
+        for field in ("value", "low", "high"):
+            number = getattr(self, field)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(
+                    f"record {self.name!r}: {field} must be finite; got {number}"
+                )
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"record {self.name!r}: give both low and high, or none")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(
+                f"record {self.name!r}: low must not exceed high; "
+                f"got [{self.low}, {self.high}]"
+            )
+
+    def __str__(self) -> str:
+        interval = f" [{self.low:.6g}, {self.high:.6g}]" if self.low is not None else ""
+        count = f" (n = {self.n:,})" if self.n is not None else ""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name} = {self.value:.6g}{unit}{interval}{count}"
+
+
+def record(
+    name: str,
+    value: float | Interval,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+) -> None:
+    """Record a result under `name`, for the prose, the claims and the download.
+
+    Args:
+        name: snake_case, unique in its chapter.
+        value: A finite number, or an `Interval`, which brings low, high and n along.
+        unit: Such as "ms"; empty for a fraction or a count.
+        low: Lower end of the interval, in the same unit.
+        high: Upper end of the interval.
+        n: Number of samples behind the value.
+
+    Raises:
+        ValueError: As `Record` does.
+    """
+    if isinstance(value, Interval):
+        value, low, high, n = value.value, value.low, value.high, n or value.n
+    made = Record(
+        name,
+        float(value),
+        unit,
+        None if low is None else float(low),
+        None if high is None else float(high),
+        None if n is None else int(n),
+    )
+    if get_ipython() is not None:  # type: ignore[no-untyped-call]
+        display({RECORD_MIME: asdict(made), "text/plain": str(made)}, raw=True)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The hardware and the software that a run's times belong to."""
+
+    cpu: str
+    cores: int
+    memory_gib: int
+    gpu: str
+    system: str
+    python: str
+    versions: dict[str, str]
+
+    @property
+    def hardware_class(self) -> str:
+        """What must stay the same for two timings to be comparable, in one line."""
+        gpu = self.gpu or "no GPU"
+        return f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, {gpu}"
+
+
+@cache
+def describe_machine() -> Machine:
+    """Describe this machine: usable cores, installed memory, first GPU, versions."""
+    installed = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    affinity = getattr(os, "sched_getaffinity", None)
+    return Machine(
+        cpu=_cpu_name(),
+        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        memory_gib=round(psutil.virtual_memory().total / 2**30),
+        gpu=_gpu_name(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        versions={name: installed[name] for name in _VERSIONED if name in installed},
+    )
+
+
+def _cpu_name() -> str:
+    """Model name with its best matrix instructions, which decide the int8/bf16 speed."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor() or platform.machine()
+    text = cpuinfo.read_text()
+    model = re.search(r"model name\s*: (.+)", text)
+    name = model.group(1).strip() if model else platform.machine()
+    flags = set((re.search(r"flags\s*: (.+)", text) or [""])[0].split())
+    best = next((f for f in ("amx_tile", "avx512f", "avx2") if f in flags), "")
+    return f"{name} ({best})" if best else name
+
+
+def _gpu_name() -> str:
+    """Name of the first NVIDIA GPU, without the seconds that importing torch takes."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 else ""
