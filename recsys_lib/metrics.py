@@ -23,12 +23,9 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RocCurve:
-    """Rates at every distinct threshold, descending; the first is infinite: (0, 0).
+    """False- and true-positive rate (n,) of the cases at or above each threshold.
 
-    Attributes:
-        fpr: (n,) false-positive rate, fraction in [0, 1].
-        tpr: (n,) true-positive rate, fraction in [0, 1].
-        thresholds: (n,) scores; a case counts as positive at or above them.
+    Thresholds are the distinct scores, descending, after an infinite one at (0, 0).
     """
 
     fpr: Floats
@@ -283,15 +280,11 @@ def _hits(recommended: Ints, relevant: csr_matrix) -> tuple[Bools, Ints]:
     lists = _checked_lists(recommended, relevant.shape[1])
     keys, n_relevant = _relevant_keys(relevant)
     if len(lists) != len(n_relevant):
-        raise ValueError(
-            f"recommended and relevant must have the same users; "
-            f"got {len(lists)} and {len(n_relevant)} rows"
-        )
+        got = f"got {len(lists)} and {len(n_relevant)} rows"
+        raise ValueError(f"recommended and relevant must have the same users; {got}")
     if not n_relevant.all():
-        raise ValueError(
-            "every user must have a relevant item (see users_with); "
-            f"got {(n_relevant == 0).sum()} without"
-        )
+        got = f"got {(n_relevant == 0).sum()} without (users_with finds the others)"
+        raise ValueError(f"every user must have a relevant item; {got}")
     users = np.arange(len(lists))[:, None]
     return np.isin(users * relevant.shape[1] + lists, keys) & (lists >= 0), n_relevant
 
@@ -299,20 +292,15 @@ def _hits(recommended: Ints, relevant: csr_matrix) -> tuple[Bools, Ints]:
 def _checked_lists(recommended: Ints, n_items: int) -> Ints:
     lists = np.asarray(recommended)
     if lists.ndim != 2 or lists.size == 0 or lists.dtype.kind not in "iu":
-        raise ValueError(
-            "recommended must be (n_users, k) whole numbers, not empty; "
-            f"got {lists.dtype} of shape {lists.shape}"
-        )
-    if lists.min() < -1 or lists.max() >= n_items:
-        raise ValueError(
-            f"item codes must lie in [-1, {n_items}); got {lists.min()}..{lists.max()}"
-        )
+        got = f"got {lists.dtype} of shape {lists.shape}"
+        raise ValueError(f"recommended must be (n_users, k) integers, not empty; {got}")
+    low, high = lists.min(), lists.max()
+    if low < -1 or high >= n_items:
+        raise ValueError(f"codes must lie in [-1, {n_items}); got {low}..{high}")
     ordered = np.sort(lists, axis=1)
     repeated = ((np.diff(ordered) == 0) & (ordered[:, 1:] >= 0)).any(axis=1)
     if repeated.any():
-        raise ValueError(
-            f"a list must not repeat an item; got {repeated.sum()} that do"
-        )
+        raise ValueError(f"a list must not repeat items; got {repeated.sum()} that do")
     return lists.astype(np.int64)
 
 

@@ -23,7 +23,14 @@ from recsys_lib.intervals import Interval
 
 RECORD_MIME = "application/vnd.recsys-lib.record+json"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_VERSIONED = ("torch", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "scikit-learn")
+_VERSIONED = (
+    "torch",
+    "transformers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True)
@@ -92,16 +99,12 @@ def record(
         ValueError: As `Record` does.
     """
     if isinstance(value, Interval):
-        value, low, high, n = value.value, value.low, value.high, n or value.n
-    made = Record(
-        name,
-        float(value),
-        unit,
-        None if low is None else float(low),
-        None if high is None else float(high),
-        None if n is None else int(n),
-    )
-    if get_ipython() is not None:  # type: ignore[no-untyped-call]
+        made = Record(name, value.value, unit, value.low, value.high, n or value.n)
+    else:
+        low, high = (None if end is None else float(end) for end in (low, high))
+        n = None if n is None else int(n)
+        made = Record(name, float(value), unit, low, high, n)
+    if get_ipython() is not None:
         display({RECORD_MIME: asdict(made), "text/plain": str(made)}, raw=True)
 
 
@@ -127,7 +130,9 @@ class Machine:
 @cache
 def describe_machine() -> Machine:
     """Describe this machine: usable cores, installed memory, first GPU, versions."""
-    installed = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    installed = {
+        d.metadata["Name"].lower(): d.version for d in metadata.distributions()
+    }
     affinity = getattr(os, "sched_getaffinity", None)
     return Machine(
         cpu=_cpu_name(),
@@ -141,7 +146,7 @@ def describe_machine() -> Machine:
 
 
 def _cpu_name() -> str:
-    """Model name with its best matrix instructions, which decide the int8/bf16 speed."""
+    """Model name and its widest matrix instructions, which decide int8 speed."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return platform.processor() or platform.machine()
@@ -158,5 +163,7 @@ def _gpu_name() -> str:
     if shutil.which("nvidia-smi") is None:
         return ""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        query, capture_output=True, text=True, timeout=20, check=False
+    )
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 else ""

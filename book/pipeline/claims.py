@@ -102,10 +102,11 @@ def evidence(claim: Claim, results: Results) -> str:
     """Show the records of a rule with their values: `ch4.rt_ms = 5.1, ...`."""
     if not claim.rule:
         return ""
-    nodes = ast.walk(ast.parse(claim.rule, mode="eval"))
-    names = {ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute)}
-    outer = sorted(n for n in names if not any(m.startswith(f"{n}.") for m in names))
-    return ", ".join(f"{name} = {results.text(f'{name}:.4g')}" for name in outer)
+    found = list(ast.walk(ast.parse(claim.rule, mode="eval")))
+    attributes = [node for node in found if isinstance(node, ast.Attribute)]
+    inner = [node.value for node in attributes]
+    names = sorted({ast.unparse(node) for node in attributes if node not in inner})
+    return ", ".join(f"{name} = {results.text(f'{name}:.4g')}" for name in names)
 
 
 def _value(node: ast.expr, results: Results) -> Any:

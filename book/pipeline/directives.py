@@ -21,9 +21,10 @@ class _Citation(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[Any]]:
         results: Results = self.env.app.book_results  # type: ignore[attr-defined]
         written = results.text if self.name.endswith("record") else results.interval
-        node = nodes.inline(self.rawtext, written(self.text), classes=["record"])
-        node["title"] = self.text.partition(":")[0]
-        return [node], []
+        name = self.text.partition(":")[0]
+        number = written(self.text)
+        options = {"explanation": name, "classes": ["record"]}
+        return [nodes.abbreviation(self.rawtext, number, **options)], []
 
 
 class _Given(SphinxRole):

@@ -110,7 +110,12 @@ class _Progress(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, *, tell: Callable[[Any], None], **kwargs: Any
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        tell: Callable[[Any], None],
+        **kwargs: Any,
     ) -> Any:
         start = nb_man.cell_start
 
@@ -175,7 +180,9 @@ def _verify(chapter: Chapter, notebook: Notebook) -> None:
         for output in cell.outputs:
             text = _text(output)
             if output.output_type == "error":
-                raise BookError(f"{chapter.stem}: {place} raised {output.ename}: {text}")
+                raise BookError(
+                    f"{chapter.stem}: {place} raised {output.ename}: {text}"
+                )
             if output.get("name") == "stderr":
                 raise BookError(f"{chapter.stem}: {place} wrote to stderr: {text}")
             if _ADDRESS.search(text):
@@ -213,7 +220,8 @@ def _normalise(notebook: Notebook) -> Notebook:
         if cell.cell_type == "code":
             cell.execution_count = None
             for output in cell.outputs:
-                output.pop("execution_count", None)
+                if output.output_type == "execute_result":
+                    output.execution_count = None
     return clean
 
 

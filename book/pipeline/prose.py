@@ -23,10 +23,12 @@ _UNITS = (
     r"|[KMGT]i?B|bytes|×|x|times|requests|texts|fold|FLOPs?|GFLOPs?|points?"
 )
 _MEASURED = re.compile(
-    rf"(?<![\w.])(?:\d+(?:[,\d]*\d)?\.\d+|\.\d+|\d[\d,]*[ \u00a0-]?(?:{_UNITS}))(?![\w.]*\d)"
-    r"(?!\w)"
+    rf"(?<![\w.,])(?:(?:\d[\d,]*)?\.\d+(?:[ \u00a0-]?(?:{_UNITS}))?"
+    rf"|\d[\d,]*[ \u00a0-]?(?:{_UNITS}))(?!\w|\.\d)"
 )
-_SECTION = re.compile(r"^#+ .*$|(?:[Ss]ections?|[Cc]hapters?|§|Python|version)\s+[\dA-D.]+")
+_SECTION = re.compile(
+    r"^#+ .*$|(?:[Ss]ections?|[Cc]hapters?|§|Python|version)\s+[\dA-D.]+", re.MULTILINE
+)
 _CITED = re.compile(r"\{(record|interval)\}`([^`]+)`")
 _PICTURE = re.compile(r"!\[\s*\]\(")
 _DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1$", re.M | re.S)
@@ -41,7 +43,7 @@ def bare_numerals(text: str) -> list[tuple[int, str]]:
     Returns:
         (line, number) pairs; a decimal, or an integer followed by a unit, counts.
 
-    >>> bare_numerals("It took 12.5 ms for {record}`ch1.n` texts, all $k = 1.5$ of them.")
+    >>> bare_numerals("It took 12.5 ms for {record}`ch1.n` texts, $k = 1.5$.")
     [(1, '12.5')]
     """
     plain = _SECTION.sub(_blank, _CODE.sub(_blank, text))

@@ -1,4 +1,4 @@
-"""Turn the staged folder into pages, strictly, and swap them in only when all is well."""
+"""Turn the staged folder into pages, strictly; swap them in only when all is well."""
 
 import re
 import shutil
@@ -30,7 +30,9 @@ def render(stage: Path, root: Path, *, strict: bool = True) -> Path:
     )
     if done.returncode != 0:
         lines = _NOISE.sub("", done.stdout + done.stderr).splitlines()
-        faults = [_plain(line, stage) for line in lines if re.search("WARN|ERROR", line)]
+        faults = [
+            _plain(line, stage) for line in lines if re.search("WARN|ERROR", line)
+        ]
         raise BookError("\n".join(faults or lines[-15:]))
     return stage / "_build/html"
 

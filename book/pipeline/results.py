@@ -1,4 +1,4 @@
-"""The recorded results: the one copy of each number that prose, rules and files share."""
+"""The recorded results: one copy of each number for prose, rules and downloads."""
 
 import json
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ class Results:
         return f"{value} [{low}, {high}]"
 
     def save(self, folder: Path) -> None:
-        """Write the results as JSON: one file of the facts, one for each chapter key."""
+        """Write JSON: `run.json` for the facts, one file for each chapter key."""
         folder.mkdir(parents=True, exist_ok=True)
         for key, content in {**self.records, "run": self.facts}.items():
             text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -81,7 +81,9 @@ class Results:
     @classmethod
     def load(cls, folder: Path) -> "Results":
         """Read what `save` wrote."""
-        files = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+        files = {
+            path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")
+        }
         facts = files.pop("run", {})
         return cls(files, facts)
 

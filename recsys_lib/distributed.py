@@ -1,0 +1,326 @@
+"""One model split over processes: what dividing the work saves, what talking costs.
+
+A stack of residual layers x + gelu(norm(x) up) down is divided as in Megatron-LM
+(Shoeybi et al., arXiv 1909.08053): every rank keeps a share of the hidden columns, and
+one all-reduce a layer adds the partial outputs. All ranks run on this machine, one
+thread each, and talk over its loopback interface through gloo.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import ArrayLike, NDArray
+from torch.nn.functional import gelu, layer_norm
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
+
+WARMUP_ROUNDS = 3
+GRACE_S = 1.0  # for the other ranks to say what they saw when one has failed
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The model that is split; weights and input are drawn from the seed."""
+
+    dim: int = 512
+    hidden: int = 2048
+    n_layers: int = 6
+    batch: int = 32
+    seed: int = 0
+
+    @property
+    def reduce_bytes(self) -> int:
+        """Bytes of the all-reduce that ends each layer."""
+        return self.batch * self.dim * 4
+
+
+@dataclass(frozen=True)
+class SplitTimes:
+    """Measured seconds of one forward pass and of the all-reduces it needs.
+
+    Attributes:
+        stack: The model.
+        n_processes: Ranks it was split over.
+        whole_s: (repeats,) one process, the others idle.
+        crowded_s: (repeats,) the same while every other process does the same.
+        serial_s: (repeats,) the norms and sums alone, which every rank repeats.
+        split_s: (repeats,) one pass of all processes together.
+        reduce_s: (n_sizes, repeats) one all-reduce of each of `reduce_bytes` alone.
+        reduce_bytes: (n_sizes,) message sizes.
+        max_error: Largest difference of split and whole output over the largest output.
+    """
+
+    stack: Stack
+    n_processes: int
+    whole_s: NDArray[np.float64]
+    crowded_s: NDArray[np.float64]
+    serial_s: NDArray[np.float64]
+    split_s: NDArray[np.float64]
+    reduce_s: NDArray[np.float64]
+    reduce_bytes: NDArray[np.int64]
+    max_error: float
+
+    @property
+    def parallel_fraction(self) -> float:
+        """Part of the whole pass that divides, in [0, 1]."""
+        return float(1 - min(np.median(self.serial_s) / np.median(self.whole_s), 1))
+
+    @property
+    def communication_s(self) -> float:
+        """Seconds the all-reduces of a pass take by the link fitted to `reduce_s`."""
+        alpha_s, beta_s = fit_link(self.reduce_bytes, np.median(self.reduce_s, axis=1))
+        return self.stack.n_layers * (alpha_s + beta_s * self.stack.reduce_bytes)
+
+
+def measure_split(
+    stack: Stack | None = None,
+    *,
+    n_processes: int = 2,
+    repeats: int = 30,
+    reduce_bytes: Sequence[int] = (2**10, 2**12, 2**14, 2**16, 2**18),
+    timeout_s: float = 60.0,
+) -> SplitTimes:
+    """Time a stack whole and split over processes, and the all-reduces alone.
+
+    Every repeat times each of them once, in turn, all ranks starting from a barrier.
+
+    Args:
+        stack: The model, `Stack()` unless given.
+        n_processes: Ranks, >= 1.
+        repeats: Times each is measured, after three rounds of warm-up; >= 1.
+        reduce_bytes: Message sizes, two or more, multiples of 4.
+        timeout_s: Seconds until everything is given up.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        RuntimeError, TimeoutError: As in `run_ranks`.
+
+    >>> measure_split(Stack(8, 8, 1, 1), repeats=2).split_s.shape
+    (2,)
+    """
+    if repeats < 1 or len(set(reduce_bytes)) < 2 or any(n % 4 for n in reduce_bytes):
+        raise ValueError(
+            "repeats must be >= 1, reduce_bytes two or more multiples of 4; "
+            f"got {repeats} and {list(reduce_bytes)}"
+        )
+    stack = stack or Stack()
+    work = (_time_rank, stack, repeats, list(reduce_bytes))
+    times, max_error = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
+    whole_s, crowded_s, serial_s, split_s, *reduce_s = times
+    return SplitTimes(
+        stack=stack,
+        n_processes=n_processes,
+        whole_s=whole_s,
+        crowded_s=crowded_s,
+        serial_s=serial_s,
+        split_s=split_s,
+        reduce_s=np.array(reduce_s),
+        reduce_bytes=np.array(reduce_bytes),
+        max_error=max_error,
+    )
+
+
+def fit_link(n_bytes: ArrayLike, seconds: ArrayLike) -> tuple[float, float]:
+    """Fit seconds = alpha + beta * bytes with the least squared relative error.
+
+    Args:
+        n_bytes: (n,) message sizes, two different ones at least.
+        seconds: (n,) measured times, > 0.
+
+    Returns:
+        alpha in seconds a message, beta in seconds a byte.
+
+    Raises:
+        ValueError: If the arrays do not fit each other or a time is not positive.
+
+    Source: Hockney, Parallel Computing 20(3), 1994, doi 10.1016/S0167-8191(06)80021-9.
+
+    >>> [round(part, 6) for part in fit_link([0, 100], [1.0, 3.0])]
+    [1.0, 0.02]
+    """
+    sizes, times = np.asarray(n_bytes, float), np.asarray(seconds, float)
+    if sizes.shape != times.shape or sizes.ndim != 1 or len(np.unique(sizes)) < 2:
+        raise ValueError(
+            "n_bytes and seconds must be (n,) with two sizes or more; "
+            f"got {sizes.tolist()} and {times.tolist()}"
+        )
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        raise ValueError(f"seconds must be finite and > 0; got {times.tolist()}")
+    terms = np.stack([np.ones_like(sizes), sizes], axis=1) / times[:, None]
+    alpha_s, beta_s = np.linalg.lstsq(terms, np.ones_like(times))[0]
+    return float(alpha_s), float(beta_s)
+
+
+def run_ranks(
+    work: Callable[..., Any],
+    *arguments: object,
+    n_processes: int,
+    timeout_s: float = 60.0,
+) -> list[Any]:
+    """Call work(rank, *arguments) in new processes that form one gloo group.
+
+    Args:
+        work: Importable from a module: processes are spawned, under Jupyter too.
+        arguments: Picklable.
+        n_processes: Ranks, >= 1, each with one torch thread.
+        timeout_s: Seconds, starting the processes included.
+
+    Returns:
+        The answers by rank. Whatever happens, no process is left behind.
+
+    Raises:
+        ValueError: If `n_processes` is below 1.
+        RuntimeError: If a rank raises or dies; says which and how.
+        TimeoutError: If a rank has not answered in time.
+
+    >>> run_ranks(float, n_processes=1)
+    [0.0]
+    """
+    if n_processes < 1:
+        raise ValueError(f"n_processes must be >= 1; got {n_processes}")
+    deadline_s = time.monotonic() + timeout_s
+    context = multiprocessing.get_context("spawn")
+    ranks: dict[Connection, SpawnProcess] = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            for rank in range(n_processes):
+                receiver, sender = context.Pipe(duplex=False)
+                group = (f"file://{folder}/store", rank, n_processes, timeout_s)
+                process = context.Process(
+                    target=_serve_rank, args=(sender, group, work, arguments)
+                )
+                ranks[receiver] = process
+                process.start()
+                sender.close()  # so that a death of the rank ends the pipe
+            return _answers(ranks, deadline_s)
+        finally:
+            for receiver, process in ranks.items():
+                receiver.close()
+                if process.pid:
+                    process.kill()
+                    process.join()
+                process.close()
+
+
+def _answers(ranks: dict[Connection, SpawnProcess], deadline_s: float) -> list[Any]:
+    """Answers of all ranks, waiting a moment only once one of them has failed."""
+    order, answers, failures = list(ranks), dict[Connection, Any](), list[str]()
+    while pending := [receiver for receiver in order if receiver not in answers]:
+        ready = wait(pending, max(deadline_s - time.monotonic(), 0))
+        if not ready:
+            break
+        for receiver in ready:
+            assert isinstance(receiver, Connection)
+            try:
+                answers[receiver], failure = receiver.recv()
+            except EOFError:
+                ranks[receiver].join(GRACE_S)
+                answers[receiver] = None
+                failure = f"died with exit code {ranks[receiver].exitcode}"
+            if failure:
+                failures.append(f"rank {order.index(receiver)} {failure}")
+                deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
+    if failures:
+        raise RuntimeError("every rank must answer; got: " + "\n".join(failures))
+    if pending:
+        silent = [order.index(receiver) for receiver in pending]
+        raise TimeoutError(f"every rank must answer in time; ranks {silent} did not")
+    return [answers[receiver] for receiver in order]
+
+
+def _serve_rank(
+    sender: Connection,
+    group: tuple[str, int, int, float],
+    work: Callable[..., Any],
+    arguments: tuple[object, ...],
+) -> None:
+    store, rank, n_processes, timeout_s = group
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    try:
+        torch.set_num_threads(1)
+        dist.init_process_group(
+            "gloo",
+            init_method=store,
+            rank=rank,
+            world_size=n_processes,
+            timeout=timedelta(seconds=timeout_s),
+        )
+        sender.send((work(rank, *arguments), ""))
+    except BaseException:
+        sender.send((None, f"raised\n{traceback.format_exc()}"))
+
+
+@torch.inference_mode()
+def _time_rank(
+    rank: int, stack: Stack, repeats: int, reduce_bytes: list[int]
+) -> tuple[NDArray[np.float64], float]:
+    x, layers = _build(stack)
+    share = _share(layers, rank, dist.get_world_size())
+    messages = [torch.zeros(n // 4) for n in reduce_bytes]
+    tasks: list[Callable[[], object]] = [
+        lambda: rank or _forward(x, layers),
+        lambda: _forward(x, layers),
+        lambda: rank or _serial(x, stack.n_layers),
+        lambda: _forward(x, share, reduce=True),
+        *(partial(dist.all_reduce, message) for message in messages),
+    ]
+    times = [[_timed(task) for task in tasks] for _ in range(WARMUP_ROUNDS + repeats)]
+    whole, split = _forward(x, layers), _forward(x, share, reduce=True)
+    error = float((whole - split).abs().max() / whole.abs().max())
+    return np.array(times[WARMUP_ROUNDS:]).T, error
+
+
+def _timed(task: Callable[[], object]) -> float:
+    dist.barrier()
+    start_s = time.perf_counter()
+    task()
+    return time.perf_counter() - start_s
+
+
+def _build(stack: Stack) -> tuple[torch.Tensor, Layers]:
+    rng = torch.Generator().manual_seed(stack.seed)
+    shape = (stack.n_layers, 2, stack.dim, stack.hidden)
+    x = torch.randn(stack.batch, stack.dim, generator=rng)
+    ups, downs = torch.randn(shape, generator=rng).unbind(dim=1)
+    downs = downs.transpose(1, 2).contiguous()
+    return x, list(zip(ups / stack.dim**0.5, downs / stack.hidden**0.5, strict=True))
+
+
+def _share(layers: Layers, rank: int, n_processes: int) -> Layers:
+    return [
+        (
+            up.tensor_split(n_processes, dim=1)[rank].contiguous(),
+            down.tensor_split(n_processes, dim=0)[rank].contiguous(),
+        )
+        for up, down in layers
+    ]
+
+
+def _forward(x: torch.Tensor, layers: Layers, *, reduce: bool = False) -> torch.Tensor:
+    for up, down in layers:
+        part = gelu(layer_norm(x, x.shape[1:]) @ up) @ down  # (batch, dim)
+        if reduce:
+            dist.all_reduce(part)
+        x = x + part
+    return x
+
+
+def _serial(x: torch.Tensor, n_layers: int) -> torch.Tensor:
+    for _ in range(n_layers):
+        x = x + layer_norm(x, x.shape[1:])
+    return x
