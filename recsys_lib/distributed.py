@@ -29,7 +29,7 @@ from torch.nn.functional import gelu, layer_norm
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
 
 WARMUP_ROUNDS = 3
-GRACE_S = 1.0  # for the other ranks to say what they saw when one has failed
+GRACE_S = 2.0  # for the other ranks to say what they saw when one has failed
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure_split(
     *,
     n_processes: int = 2,
     repeats: int = 30,
-    reduce_bytes: Sequence[int] = (2**10, 2**12, 2**14, 2**16, 2**18),
+    reduce_bytes: Sequence[int] = (2**10, 2**14, 2**16, 2**18, 2**20),
     timeout_s: float = 60.0,
 ) -> SplitTimes:
     """Time a stack whole and split over processes, and the all-reduces alone.
@@ -109,7 +109,7 @@ def measure_split(
         ValueError: If an argument is out of its range.
         RuntimeError, TimeoutError: As in `run_ranks`.
 
-    >>> measure_split(Stack(8, 8, 1, 1), repeats=2).split_s.shape
+    >>> measure_split(Stack(n_layers=1), n_processes=1, repeats=2).split_s.shape
     (2,)
     """
     if repeats < 1 or len(set(reduce_bytes)) < 2 or any(n % 4 for n in reduce_bytes):
@@ -119,23 +119,23 @@ def measure_split(
         )
     stack = stack or Stack()
     work = (_time_rank, stack, repeats, list(reduce_bytes))
-    times, max_error = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
-    whole_s, crowded_s, serial_s, split_s, *reduce_s = times
+    times, error = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
+    whole, crowded, serial, split = times[:4]
     return SplitTimes(
         stack=stack,
         n_processes=n_processes,
-        whole_s=whole_s,
-        crowded_s=crowded_s,
-        serial_s=serial_s,
-        split_s=split_s,
-        reduce_s=np.array(reduce_s),
+        whole_s=whole,
+        crowded_s=crowded,
+        serial_s=serial,
+        split_s=split,
+        reduce_s=times[4:],
         reduce_bytes=np.array(reduce_bytes),
-        max_error=max_error,
+        max_error=error,
     )
 
 
 def fit_link(n_bytes: ArrayLike, seconds: ArrayLike) -> tuple[float, float]:
-    """Fit seconds = alpha + beta * bytes with the least squared relative error.
+    """Fit seconds = alpha + beta * bytes, neither negative, by least relative error.
 
     Args:
         n_bytes: (n,) message sizes, two different ones at least.
@@ -160,8 +160,10 @@ def fit_link(n_bytes: ArrayLike, seconds: ArrayLike) -> tuple[float, float]:
         )
     if not (np.isfinite(times).all() and (times > 0).all()):
         raise ValueError(f"seconds must be finite and > 0; got {times.tolist()}")
+    from scipy.optimize import nnls  # here, so that the ranks start without it
+
     terms = np.stack([np.ones_like(sizes), sizes], axis=1) / times[:, None]
-    alpha_s, beta_s = np.linalg.lstsq(terms, np.ones_like(times))[0]
+    alpha_s, beta_s = nnls(terms, np.ones_like(times))[0]
     return float(alpha_s), float(beta_s)
 
 
@@ -183,7 +185,7 @@ def run_ranks(
         The answers by rank. Whatever happens, no process is left behind.
 
     Raises:
-        ValueError: If `n_processes` is below 1.
+        ValueError: If `n_processes` is below 1, or `work` a notebook's own function.
         RuntimeError: If a rank raises or dies; says which and how.
         TimeoutError: If a rank has not answered in time.
 
@@ -192,6 +194,8 @@ def run_ranks(
     """
     if n_processes < 1:
         raise ValueError(f"n_processes must be >= 1; got {n_processes}")
+    if getattr(work, "__module__", None) == "__main__":
+        raise ValueError(f"work must be importable from a module; got {work}")
     deadline_s = time.monotonic() + timeout_s
     context = multiprocessing.get_context("spawn")
     ranks: dict[Connection, SpawnProcess] = {}
@@ -217,29 +221,33 @@ def run_ranks(
 
 
 def _answers(ranks: dict[Connection, SpawnProcess], deadline_s: float) -> list[Any]:
-    """Answers of all ranks, waiting a moment only once one of them has failed."""
-    order, answers, failures = list(ranks), dict[Connection, Any](), list[str]()
-    while pending := [receiver for receiver in order if receiver not in answers]:
-        ready = wait(pending, max(deadline_s - time.monotonic(), 0))
-        if not ready:
+    """Answers of all ranks, waiting but a moment more once one of them has failed."""
+    order, failures = list(ranks), list[str]()
+    answers: dict[Connection, Any] = {}
+    while pending := set(ranks) - set(answers):
+        left_s = max(deadline_s - time.monotonic(), 0)
+        if not (ready := pending.intersection(wait(pending, left_s))):
             break
         for receiver in ready:
-            assert isinstance(receiver, Connection)
-            try:
-                answers[receiver], failure = receiver.recv()
-            except EOFError:
-                ranks[receiver].join(GRACE_S)
-                answers[receiver] = None
-                failure = f"died with exit code {ranks[receiver].exitcode}"
+            answers[receiver], failure = _receive(receiver, ranks[receiver])
             if failure:
                 failures.append(f"rank {order.index(receiver)} {failure}")
                 deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
     if failures:
         raise RuntimeError("every rank must answer; got: " + "\n".join(failures))
     if pending:
-        silent = [order.index(receiver) for receiver in pending]
-        raise TimeoutError(f"every rank must answer in time; ranks {silent} did not")
+        silent = sorted(order.index(receiver) for receiver in pending)
+        raise TimeoutError(f"every rank must answer in time; got none from {silent}")
     return [answers[receiver] for receiver in order]
+
+
+def _receive(receiver: Connection, process: SpawnProcess) -> tuple[Any, str]:
+    try:
+        answer, failure = receiver.recv()
+    except EOFError:
+        process.join(GRACE_S)
+        return None, f"died with exit code {process.exitcode}"
+    return answer, failure
 
 
 def _serve_rank(

@@ -59,9 +59,10 @@ def bootstrap_interval(
     sample, compute = _checked(values), _callable(statistic)
     _check_options(level, n_resamples)
     value, n = float(compute(sample, axis=0)), len(sample)
-    if np.all(sample == sample[0]):
-        return Interval(value, value, value, n)
-    resampled = _resampled(sample, compute, n_resamples, seed)
+    constant = np.all(sample == sample[0])  # spared rounding, too
+    resampled = [value] if constant else _resampled(sample, compute, n_resamples, seed)
+    if not np.isfinite([value, *resampled]).all():
+        raise ValueError(f"statistic must give finite values; got {value} of {n}")
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), n)
 

@@ -1,10 +1,9 @@
 """How good is a ranking: area under the ROC curve, and top-k metrics user by user.
 
-The top-k metrics take two arrays: ``recommended`` (n_users, k) holds item codes, best
-first, -1 in an empty slot; ``relevant`` (n_users, n_items) is a sparse matrix whose
-non-zero entries are right answers. They return one value per user, so that a mean and
-its interval (`recsys_lib.intervals`) come from the same array. A user with nothing
-relevant has no recall: such rows are refused, `users_with` finds the others.
+The top-k metrics take ``recommended`` (n_users, k): item codes, best first, -1 in an
+empty slot; and ``relevant`` (n_users, n_items), sparse, non-zero where right. They
+return one value per user: a mean and its interval come from one array. A user with
+nothing relevant has no recall: such rows are refused, `users_with` finds the others.
 """
 
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from recsys_lib.intervals import Interval
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+_Labelled = tuple[Bools, Floats]
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,13 @@ class RocCurve:
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Chance that a positive outranks a negative, a tie counting one half.
+    """Area under the ROC curve: how often a positive outranks a negative, in [0, 1].
+
+    A tie counts one half.
 
     Args:
         labels: (n,) zeros and ones, both present.
         scores: (n,) numbers, higher for more likely positive.
-
-    Returns:
-        Area under the ROC curve, fraction in [0, 1].
 
     Raises:
         ValueError: If one class is missing, a label is not 0 or 1, a score is NaN.
@@ -65,6 +64,8 @@ def auc_interval(
 ) -> Interval:
     """Interval of the AUC, or of its gain over the scores of a baseline.
 
+    A normal approximation: too narrow (0, even) where the classes part perfectly.
+
     Args:
         labels: (n,) zeros and ones, both at least twice.
         scores: (n,) numbers.
@@ -82,18 +83,16 @@ def auc_interval(
     positive, ranked = _checked_labels(labels, scores)
     if min(positive.sum(), (~positive).sum()) < 2:
         raise ValueError("each class must have two cases; got one")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1); got {level}")
     of_positives, of_negatives = _placements(positive, ranked)
     if baseline is not None:
         others = _placements(*_checked_labels(labels, baseline))
         of_positives, of_negatives = of_positives - others[0], of_negatives - others[1]
     variance = sum(x.var(ddof=1) / len(x) for x in (of_positives, of_negatives))
-    value, half = (
-        of_positives.mean(),
-        np.sqrt(variance) * NormalDist().inv_cdf((1 + level) / 2),
-    )
-    return Interval(
-        float(value), float(value - half), float(value + half), len(positive)
-    )
+    half = NormalDist().inv_cdf((1 + level) / 2) * float(np.sqrt(variance))
+    value = float(of_positives.mean())
+    return Interval(value, value - half, value + half, len(positive))
 
 
 def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
@@ -198,7 +197,7 @@ def coverage(recommended: Ints, n_items: int) -> float:
     """Fraction of the catalogue that appears in at least one list.
 
     Raises:
-        ValueError: If a code lies outside the catalogue.
+        ValueError: If a code lies outside the catalogue or a list repeats one.
 
     >>> coverage(np.array([[0, 1], [1, -1]]), n_items=4)
     0.5
@@ -215,7 +214,7 @@ def intra_list_diversity(recommended: Ints, vectors: npt.ArrayLike) -> Floats:
         vectors: (n_items, dim); a zero vector has cosine 0 with every other.
 
     Returns:
-        (n_users,) in [0, 2]; 0 for a list of one direction.
+        (n_users,) in [0, 2].
 
     Raises:
         ValueError: If a list has fewer than two items or a vector is not finite.
@@ -225,28 +224,29 @@ def intra_list_diversity(recommended: Ints, vectors: npt.ArrayLike) -> Floats:
     >>> intra_list_diversity(np.array([[0, 1]]), [[1.0, 0.0], [0.0, 2.0]]).tolist()
     [1.0]
     """
-    units = _units(vectors)
+    units = np.asarray(vectors, dtype=np.float64)
+    if units.ndim != 2 or not np.isfinite(units).all():
+        raise ValueError(f"vectors must be (n_items, dim), finite; got {units.shape}")
+    norms = np.linalg.norm(units, axis=1, keepdims=True)
+    units = units / np.where(norms == 0, 1, norms)
     lists = _checked_lists(recommended, len(units))
     size = (lists >= 0).sum(axis=1)
     if (size < 2).any():
         raise ValueError(f"a list must have two items; got {(size < 2).sum()} shorter")
-    rows, columns = np.nonzero(lists >= 0)[0], lists[lists >= 0]
+    starts = np.r_[0, size.cumsum()]
     members = csr_matrix(
-        (np.ones(len(rows)), (rows, columns)), shape=(len(lists), len(units))
+        (np.ones(starts[-1]), lists[lists >= 0], starts), (len(lists), len(units))
     )
-    total, own = members @ units, members @ (units**2).sum(axis=1)
-    pairs = (np.square(total).sum(axis=1) - own) / (size * (size - 1))
-    return np.asarray(np.clip(1 - pairs, 0, 2))
+    own, total = members @ (units**2).sum(axis=1), members @ units
+    cosines = ((total**2).sum(axis=1) - own) / (size * (size - 1))
+    return np.asarray(np.clip(1 - cosines, 0, 2))
 
 
-def _checked_labels(
-    labels: npt.ArrayLike, scores: npt.ArrayLike
-) -> tuple[Bools, Floats]:
+def _checked_labels(labels: npt.ArrayLike, scores: npt.ArrayLike) -> _Labelled:
     truth, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != ranked.shape:
-        raise ValueError(
-            f"labels and scores must both be (n,); got {truth.shape}, {ranked.shape}"
-        )
+        got = f"got {truth.shape} and {ranked.shape}"
+        raise ValueError(f"labels and scores must both be (n,); {got}")
     if np.isnan(ranked).any():
         raise ValueError(f"scores must not be NaN; got {np.isnan(ranked).sum()} NaN")
     classes = np.unique(truth)
@@ -302,11 +302,3 @@ def _checked_lists(recommended: Ints, n_items: int) -> Ints:
     if repeated.any():
         raise ValueError(f"a list must not repeat items; got {repeated.sum()} that do")
     return lists.astype(np.int64)
-
-
-def _units(vectors: npt.ArrayLike) -> Floats:
-    array = np.asarray(vectors, dtype=np.float64)
-    if array.ndim != 2 or not np.isfinite(array).all():
-        raise ValueError(f"vectors must be (n_items, dim), finite; got {array.shape}")
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
-    return np.asarray(array / np.where(norms == 0, 1, norms))

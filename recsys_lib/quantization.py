@@ -96,5 +96,6 @@ def _pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
 def _unpack(packed: NDArray[np.uint8], bits: int, dim: int) -> NDArray[np.int8]:
     each = np.unpackbits(packed, axis=1, count=dim * bits).reshape(-1, dim, bits)
     padded = np.pad(each, ((0, 0), (0, 0), (8 - bits, 0)))
-    unsigned: NDArray[np.uint8] = np.packbits(padded, axis=2)[:, :, 0]
-    return (unsigned.astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+    unsigned = np.packbits(padded, axis=2)[:, :, 0].astype(np.int16)
+    codes: NDArray[np.int8] = (unsigned - 2 ** (bits - 1)).astype(np.int8)
+    return codes

@@ -36,7 +36,7 @@ def checked_file(file: Path, sha256: str) -> Path:
 
 
 def read_delimited(
-    file: Path, columns: Sequence[str], types: Mapping[str, str]
+    file: Path, columns: list[str], types: Mapping[str, str]
 ) -> pd.DataFrame:
     """Read a table of MovieLens, whose suffix tells its layout.
 
@@ -48,7 +48,7 @@ def read_delimited(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a field is not of its type.
+        ValueError: If a row has other fields, or one is not of its type.
     """
     source: Any = file
     modern = file.suffix == ".csv"
@@ -58,14 +58,13 @@ def read_delimited(
         return pd.read_csv(
             source,
             sep={".csv": ",", ".item": "|", ".user": "|"}.get(file.suffix, "\t"),
-            names=list(columns),
-            header=0 if modern else None,
+            header=None,
+            skiprows=1 if modern else 0,
             quoting=csv.QUOTE_MINIMAL if modern else csv.QUOTE_NONE,
             encoding="utf-8" if modern else "latin-1",
-            dtype={name: types[name] for name in columns if name in types},
+            dtype={i: types[name] for i, name in enumerate(columns) if name in types},
             keep_default_na=False,
-            index_col=False,
-        )
+        ).set_axis(columns, axis="columns")
     except ValueError as error:
         raise ValueError(f"{file} must hold {columns}; got: {error}") from error
 
@@ -116,7 +115,7 @@ def refuse_rows(
     ValueError: a.csv, line 3: must have an age; got 'x'
     """
     if bad.any():
-        at, got = f"{file}, line {bad.idxmax()}", values[bad].iloc[0]
+        at, got = f"{file}, line {bad.idxmax()}", values[bad].tolist()[0]
         raise ValueError(f"{at}: must have {rule}; got {got!r}")
 
 

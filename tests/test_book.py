@@ -1,0 +1,124 @@
+"""The printed smoke book, opened in a browser the way a reader opens it."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jupytext
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+NEEDED = os.environ.get("BOOK_NEEDS_BROWSER") == "1"
+in_browser = pytest.mark.skipif(
+    CHROMIUM is None and not NEEDED, reason="no Chromium on this machine's PATH"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "BOOK_NEEDS_BROWSER=1, but there is no Chromium on the PATH"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
+
+
+def pages(book: Path) -> list[Path]:
+    html = book / "html"
+    return [
+        html / "intro.html",
+        *sorted(html.glob("chapters/*.html")),
+        html / "ledger.html",
+    ]
+
+
+def visit(browser: Browser, path: Path, **options: object) -> tuple[Page, list[str]]:
+    """Open a page; return it with the faults: console errors, requests to elsewhere."""
+    page = browser.new_page(**options)
+    faults: list[str] = []
+    page.on("request", lambda r: r.url.startswith("file:") or faults.append(r.url))
+    page.on("requestfailed", lambda r: faults.append(f"failed {r.url}"))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(path.as_uri(), wait_until="load")
+    return page, faults
+
+
+@pytest.mark.book
+@in_browser
+def test_pages_ask_no_server_and_fit_a_phone(
+    smoke_book: Path, browser: Browser
+) -> None:
+    for path in pages(smoke_book):
+        page, faults = visit(browser, path, viewport={"width": 360, "height": 740})
+        assert not faults, path
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 360, f"{path.name} is {wide} px wide on a phone"
+        mute = page.locator("article img:not([alt]), article img[alt='']").count()
+        assert mute == 0, path
+        page.close()
+
+
+@pytest.mark.book
+@in_browser
+def test_figures_stay_readable_in_the_dark(smoke_book: Path, browser: Browser) -> None:
+    page, _ = visit(browser, pages(smoke_book)[1], color_scheme="dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    figure = page.locator("figure img").first
+    assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")
+    page.close()
+
+
+@pytest.mark.book
+@in_browser
+def test_search_finds_a_chapter(smoke_book: Path, browser: Browser) -> None:
+    page, faults = visit(browser, smoke_book / "html/search.html")
+    page.goto((smoke_book / "html/search.html").as_uri() + "?q=throughput")
+    page.wait_for_selector("#search-results ul.search li a")
+    links = page.locator("#search-results ul.search li a").all()
+    assert any("chapters/" in (link.get_attribute("href") or "") for link in links)
+    assert not faults
+    page.close()
+
+
+@pytest.mark.book
+def test_every_page_names_its_fingerprint(smoke_book: Path) -> None:
+    for path in (smoke_book / "html/chapters").glob("*.html"):
+        html = path.read_text()
+        assert re.search(
+            r"Fingerprint.{0,200}?<span class=\"pre\">[0-9a-f]{16}", html, re.S
+        )
+        assert "run" in html
+        assert html.count("<figure") >= 5, f"{path.stem} has fewer than five figures"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapters_are_committed_as_jupyterlab_saves_them(path: Path) -> None:
+    written = jupytext.writes(jupytext.read(path), fmt="md:myst")
+    assert written == path.read_text()
+
+
+def test_no_outputs_are_committed() -> None:
+    done = subprocess.run(
+        ["git", "ls-files", "*.ipynb", "_build", "data"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+
+
+def test_the_readme_types_commands_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    typed = set(re.findall(r"^make ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
+    assert {"book", "test"} <= typed <= targets

@@ -1,0 +1,145 @@
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.caching import BufferPool, che_hit_ratio, replay, replay_pool
+from recsys_lib.load import arrival_times
+from recsys_lib.queueing import erlang_b
+
+TRACES = st.lists(st.integers(0, 8), min_size=1, max_size=60)
+
+
+def naive_hits(trace, size, *, renew):
+    cache: OrderedDict[int, None] = OrderedDict()
+    hits = []
+    for key in trace:
+        hits.append(key in cache)
+        if key in cache:
+            if renew:
+                cache.move_to_end(key)
+        else:
+            if len(cache) == size:
+                cache.popitem(last=False)
+            cache[key] = None
+    return hits
+
+
+@settings(max_examples=30, deadline=None)
+@given(TRACES, st.integers(1, 6))
+def test_lru_and_fifo_equal_naive_caches(trace, size):
+    for policy, renew in (("lru", True), ("fifo", False)):
+        expected = np.mean(naive_hits(trace, size, renew=renew))
+        assert replay(trace, size=size, policy=policy) == pytest.approx(expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(TRACES, st.integers(1, 6))
+def test_a_larger_lru_never_hits_less(trace, size):
+    assert replay(trace, size=size) <= replay(trace, size=size + 1)
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "fifo"])
+def test_a_cache_of_everything_misses_first_sights_only(policy):
+    trace = np.random.default_rng(0).integers(0, 20, 500)
+    expected = 1 - len(set(trace.tolist())) / 500
+    assert replay(trace, size=20, policy=policy) == pytest.approx(expected)
+    assert replay(trace, size=20, policy=policy, warmup=400) == 1
+
+
+def test_lfu_keeps_the_frequent_and_lru_the_recent():
+    trace = [1, 1, 1, 2, 3, 1]
+    assert replay(trace, size=2, policy="lfu", warmup=5) == 1
+    assert replay(trace, size=2, policy="lru", warmup=5) == 0
+
+
+@pytest.mark.parametrize("size", [5, 50, 200])
+def test_che_predicts_independent_requests(size):
+    popularity = 1 / np.arange(1, 301)
+    rng = np.random.default_rng(0)
+    trace = rng.choice(300, 40_000, p=popularity / popularity.sum())
+    measured = replay(trace, size=size, warmup=5_000)
+    assert che_hit_ratio(popularity, size) == pytest.approx(measured, abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=40), st.integers(1, 40))
+def test_che_is_a_ratio_that_grows_with_size_and_ignores_order(counts, size):
+    counts[0] += 1
+    ratio = che_hit_ratio(counts, size)
+    top = np.sort(counts)[::-1][:size].sum() / sum(counts)
+    assert 0 <= ratio <= top + 1e-9  # the best any cache of the size can do
+    assert ratio <= che_hit_ratio(counts, size + 1) + 1e-9
+    assert ratio == pytest.approx(che_hit_ratio(counts[::-1], size))
+
+
+def test_che_of_equal_items_is_the_cached_share_and_all_that_fits_hits():
+    assert che_hit_ratio(np.ones(50), 20) == pytest.approx(0.4)
+    assert che_hit_ratio([3, 1, 0], 2) == 1
+
+
+def test_pool_lends_again_what_was_given_back():
+    pool = BufferPool((3,), size=2, dtype=np.int64)
+    first, second, fresh = pool.acquire(), pool.acquire(), pool.acquire()
+    assert (pool.requests, pool.fresh) == (3, 1)
+    assert fresh.shape == (3,)
+    assert fresh.dtype == np.int64
+    assert len({id(first), id(second), id(fresh)}) == 3
+    pool.release(fresh)
+    pool.release(first)
+    assert pool.acquire() is first  # the fresh one was let go, not kept
+    pool.acquire()
+    assert (pool.requests, pool.fresh) == (5, 2)
+
+
+def test_a_borrowed_buffer_comes_back_after_an_error():
+    pool = BufferPool((1,), size=1)
+    with pytest.raises(KeyError), pool.borrow():
+        raise KeyError
+    with pool.borrow():
+        assert pool.fresh == 0
+
+
+@pytest.mark.parametrize("held", ["exponential", "constant"])
+@pytest.mark.parametrize(("size", "load"), [(1, 0.5), (5, 4.0)])
+def test_erlang_predicts_fresh_allocations(size, load, held):
+    n = 20_000
+    rng = np.random.default_rng(0)
+    held_s = rng.exponential(1, n) if held == "exponential" else np.ones(n)
+    arrivals = arrival_times(n, rate_per_s=load, seed=1)
+    measured = replay_pool(BufferPool((1,), size=size), arrivals, held_s)
+    assert measured == pytest.approx(erlang_b(size, load), abs=0.015)
+
+
+def test_replay_leaves_the_pool_full_and_its_counters_running():
+    pool = BufferPool((1,), size=2)
+    assert replay_pool(pool, [0, 0, 0], [1, 1, 1]) == pytest.approx(1 / 3)
+    assert replay_pool(pool, [0, 0], [1, 1]) == 0
+    assert (pool.requests, pool.fresh) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: replay([1], size=0), "size must be >= 1.*got 0"),
+        (lambda: replay([1], size=1, policy="mru"), "policy of .*got 1, 'mru'"),
+        (lambda: replay([], size=1), "below the trace's 0 requests; got 0"),
+        (lambda: replay([1], size=1, warmup=1), "warmup must be >= 0 .*got 1"),
+        (lambda: che_hit_ratio([0, 0], 1), "positive sum; got"),
+        (lambda: che_hit_ratio([1, -1], 1), "popularity must be >= 0"),
+        (lambda: che_hit_ratio([1, np.nan], 1), "popularity must be >= 0"),
+        (lambda: che_hit_ratio([], 1), "popularity must be >= 0"),
+        (lambda: che_hit_ratio([1, 1], 0), "size must be >= 1; got 0"),
+        (lambda: BufferPool((1,), size=-1), "size must be >= 0; got -1"),
+        (lambda: BufferPool((1,), size=1).release(np.ones(1)), "must be lent by this"),
+        (lambda: replay_pool(BufferPool((1,), size=1), [], []), "n >= 1"),
+        (lambda: replay_pool(BufferPool((1,), size=1), [0, 1], [1]), "and \\(1,\\)"),
+        (lambda: replay_pool(BufferPool((1,), size=1), [1, 0], [1, 1]), "ascending"),
+        (lambda: replay_pool(BufferPool((1,), size=1), [0], [-1]), "held_s >= 0"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,23 @@
+"""Every claim's verdict follows from the records of the smoke book."""
+
+from pathlib import Path
+
+import pytest
+
+from book.pipeline.claims import evidence, judge, load_claims
+from book.pipeline.results import Results
+
+ROOT = Path(__file__).resolve().parents[1]
+CLAIMS = load_claims(ROOT / "book/claims.yml")
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.rule], ids=lambda c: c.id)
+def test_the_records_bear_the_verdict(claim, smoke_book: Path) -> None:
+    results = Results.load(smoke_book / "results")
+    assert judge(claim, results), f"{claim.rule} with {evidence(claim, results)}"
+
+
+def test_most_claims_are_measured() -> None:
+    measured = sum(bool(claim.rule) for claim in CLAIMS)
+    assert measured >= len(CLAIMS) / 2

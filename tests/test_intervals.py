@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.intervals import Interval, bootstrap_interval, paired_interval
+
+finite = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
+
+
+def naive_bootstrap(values, level, n_resamples, seed):
+    """One resample at a time, from the same stream of draws."""
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(values), size=(n_resamples, len(values)))
+    means = [np.mean([values[i] for i in row]) for row in picks]
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+
+
+def test_equals_one_resample_at_a_time():
+    values = [1.0, 4.0, 2.0, 8.0]
+    low, high = naive_bootstrap(values, 0.9, 200, 7)
+    got = bootstrap_interval(values, level=0.9, n_resamples=200, seed=7)
+    assert got == Interval(3.75, pytest.approx(low), pytest.approx(high), 4)
+
+
+def test_agrees_with_the_normal_interval_of_a_mean():
+    values = np.random.default_rng(1).normal(5, 2, size=400)
+    half = 1.96 * values.std(ddof=1) / 20
+    got = bootstrap_interval(values, n_resamples=4000)
+    assert got.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert got.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    samples = rng.exponential(1.0, size=(200, 60))
+    intervals = [bootstrap_interval(x, level=0.9, n_resamples=300) for x in samples]
+    assert 0.8 < np.mean([i.low <= 1 <= i.high for i in intervals]) < 0.97
+
+
+def test_statistics_by_name_and_as_a_callable():
+    values = [1.0, 2.0, 10.0, 3.0, 4.0]
+    assert bootstrap_interval(values, statistic="median").value == 3.0
+    named = bootstrap_interval(values, statistic="median")
+    assert named == bootstrap_interval(values, statistic=np.median)
+
+    def p90(x, axis):
+        return np.quantile(x, 0.9, axis=axis)
+
+    assert bootstrap_interval(values, statistic=p90).high <= 10.0
+
+
+def test_a_long_sample_is_resampled_in_chunks(monkeypatch):
+    values = np.arange(50.0)
+    whole = bootstrap_interval(values, n_resamples=100)
+    monkeypatch.setattr("recsys_lib.intervals._CHUNK", 150)
+    assert bootstrap_interval(values, n_resamples=100) == whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(finite, st.integers(0, 5))
+def test_lies_between_the_extremes_and_repeats(values, seed):
+    interval = bootstrap_interval(values, n_resamples=50, seed=seed)
+    slack = 1e-9 * (1 + max(map(abs, values)))
+    assert min(values) - slack <= interval.low <= interval.high <= max(values) + slack
+    assert interval == bootstrap_interval(values, n_resamples=50, seed=seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-1e6, 1e6), st.integers(1, 9))
+def test_constant_and_single_values_have_no_width(value, n):
+    got = bootstrap_interval([value] * n)
+    assert got.low == got.high == got.value == pytest.approx(value)
+
+
+def test_paired_is_the_interval_of_the_differences():
+    a, b = np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 5.0])
+    assert paired_interval(a, b, level=0.8) == bootstrap_interval(a - b, level=0.8)
+    assert paired_interval(b, a).value == -paired_interval(a, b).value
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "not empty; got shape"),
+        ([[1.0]], {}, "one-dimensional"),
+        ([1.0, np.nan], {}, "finite; got 1"),
+        ([np.inf], {}, "finite; got 1"),
+        ([1.0], {"level": 1.0}, "level must lie"),
+        ([1.0], {"n_resamples": 0}, "n_resamples must be"),
+        ([1.0], {"statistic": "mode"}, "statistic must be"),
+    ],
+)
+def test_refuses(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(values, **options)
+
+
+def test_refuses_what_does_not_pair_up():
+    with pytest.raises(ValueError, match="must pair up"):
+        paired_interval([1.0, 2.0], [1.0])
+
+
+def test_refuses_a_statistic_without_a_value():
+    with pytest.raises(ValueError, match="must give finite values"):
+        bootstrap_interval([1.0, 2.0], statistic=lambda x, axis: x.sum(axis) * np.nan)

@@ -1,0 +1,60 @@
+import dataclasses
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from recsys_lib.intervals import Interval
+from recsys_lib.provenance import RECORD_MIME, Record, describe_machine, record
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "Mean", "value": 1.0}, "snake_case; got 'Mean'"),
+        ({"name": "a", "value": float("nan")}, "value must be finite; got nan"),
+        ({"name": "a", "value": 1.0, "low": 0.0}, "both low and high, or none"),
+        (
+            {"name": "a", "value": 1.0, "low": 0.0, "high": float("inf")},
+            "high must be finite",
+        ),
+        (
+            {"name": "a", "value": 1.0, "low": 2.0, "high": 0.0},
+            r"low must not exceed high; got \[2.0, 0.0\]",
+        ),
+    ],
+)
+def test_a_record_says_what_is_wrong(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Record(**fields)
+
+
+def test_a_record_carries_the_interval_to_the_notebook() -> None:
+    shell = InteractiveShell.instance()
+    try:
+        with capture_output() as captured:
+            record("search_ms", Interval(1.0, 0.5, 2.0, 7), unit="ms")
+        with capture_output() as plain:
+            record("count", 3, n=3)
+    finally:
+        shell.clear_instance()
+    made = captured.outputs[0].data[RECORD_MIME]
+    assert made == dataclasses.asdict(Record("search_ms", 1.0, "ms", 0.5, 2.0, 7))
+    assert (
+        captured.outputs[0].data["text/plain"].startswith("search_ms = 1 ms [0.5, 2]")
+    )
+    assert plain.outputs[0].data[RECORD_MIME]["value"] == 3.0
+
+
+def test_outside_a_notebook_a_record_is_only_checked() -> None:
+    record("fine", 1.0)
+    with pytest.raises(ValueError, match="finite"):
+        record("broken", float("inf"))
+
+
+def test_the_machine_is_described() -> None:
+    machine = describe_machine()
+    assert machine.cores >= 1
+    assert machine.memory_gib >= 1
+    assert machine.versions["torch"].startswith("2.")
+    assert f"{machine.cores} cores" in machine.hardware_class

@@ -1,0 +1,132 @@
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.datasets import load_movielens
+from recsys_lib.splits import (
+    cold_item_split,
+    cold_user_split,
+    stratified_split,
+    temporal_split,
+)
+
+few = settings(max_examples=30, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def movielens():
+    return load_movielens().interactions
+
+
+@st.composite
+def interactions(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n = draw(st.integers(12, 60))
+    return pd.DataFrame(
+        {
+            "user": rng.integers(0, 5, n),
+            "item": rng.integers(0, 4, n),
+            "timestamp": rng.permutation(n) // 2,
+        }
+    )
+
+
+def assert_parted(whole, split):
+    """Every row is in one part, as it was and where it was."""
+    for part in (split.train, split.test):
+        assert len(part) > 0
+        assert part.index.is_monotonic_increasing
+        pd.testing.assert_frame_equal(part, whole.loc[part.index])
+    assert sorted([*split.train.index, *split.test.index]) == list(whole.index)
+
+
+def naive_stratified(whole, ratio, by, seed):
+    """Draw per row, order each stratum by its draws, keep the first."""
+    np.random.seed(seed)  # noqa: NPY002 (the benchmark's own)
+    draws = np.random.rand(len(whole))  # noqa: NPY002
+    strata = defaultdict(list)
+    for row, stratum in enumerate(whole[by]):
+        strata[stratum].append((draws[row], row))
+    return sorted(
+        row
+        for rows in strata.values()
+        for _, row in sorted(rows)[: round(ratio * len(rows))]
+    )
+
+
+@few
+@given(interactions(), st.sampled_from(["item", "user"]), st.integers(0, 99))
+def test_stratified_equals_drawing_row_by_row(whole, by, seed):
+    split = stratified_split(whole, ratio=0.6, by=by, seed=seed)
+    assert_parted(whole, split)
+    assert split.train.index.tolist() == naive_stratified(whole, 0.6, by, seed)
+
+
+def test_stratified_is_the_benchmarks_split_of_movielens(movielens):
+    split = stratified_split(movielens)
+    assert (len(split.train), len(split.test)) == (75_066, 24_934)
+    shares = split.train.groupby("item").size() / movielens.groupby("item").size()
+    popular = movielens.groupby("item").size() > 100
+    np.testing.assert_allclose(shares[popular], 0.75, atol=0.005)
+
+
+def test_stratified_leaves_the_global_generator_alone(movielens):
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    stratified_split(movielens[:100])
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@few
+@given(interactions(), st.floats(0.2, 0.9))
+def test_temporal_trains_strictly_before_it_tests(whole, ratio):
+    split = temporal_split(whole, ratio=ratio)
+    assert_parted(whole, split)
+    assert split.train.timestamp.max() < split.test.timestamp.min()
+    assert ratio * len(whole) - 2 <= len(split.train) <= ratio * len(whole)
+
+
+def test_temporal_refuses_a_single_second():
+    frame = pd.DataFrame({"timestamp": [7, 7, 7]})
+    with pytest.raises(ValueError, match="both parts must have rows; got 0 of 3"):
+        temporal_split(frame)
+
+
+@few
+@given(interactions(), st.sampled_from(["item", "user"]), st.integers(0, 99))
+def test_cold_shares_no_code_between_its_parts(whole, column, seed):
+    cut = {"item": cold_item_split, "user": cold_user_split}[column]
+    split = cut(whole, fraction=0.3, seed=seed)
+    assert_parted(whole, split)
+    assert set(split.train[column]).isdisjoint(split.test[column])
+    assert split.test[column].nunique() == round(0.3 * whole[column].nunique())
+    again = cut(whole, fraction=0.3, seed=seed)
+    pd.testing.assert_frame_equal(split.test, again.test)
+
+
+def test_cold_draws_other_items_with_another_seed(movielens):
+    cold = [set(cold_item_split(movielens, seed=seed).test.item) for seed in (0, 1)]
+    assert len(cold[0]) == len(cold[1]) == 336
+    assert cold[0] != cold[1]
+
+
+@pytest.mark.parametrize("part", [0, 1, -0.5, float("nan")])
+def test_parts_must_lie_between_none_and_all(movielens, part):
+    for cut in (stratified_split, temporal_split):
+        with pytest.raises(ValueError, match=r"ratio must lie in \(0, 1\); got"):
+            cut(movielens[:9], ratio=part)
+    for cut in (cold_item_split, cold_user_split):
+        with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\); got"):
+            cut(movielens[:9], fraction=part)
+
+
+@pytest.mark.parametrize(
+    "cut", [stratified_split, temporal_split, cold_item_split, cold_user_split]
+)
+def test_both_parts_must_have_rows(movielens, cut):
+    for n_rows in (0, 1):
+        with pytest.raises(ValueError, match=f"must have rows; got . of {n_rows}"):
+            cut(movielens[:n_rows])
