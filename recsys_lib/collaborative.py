@@ -1,7 +1,9 @@
 """Recommend from who met what: popularity, item neighbours, EASE and SAR.
 
 A model is fitted to a sparse matrix of users by items and scores histories: rows of the
-same items, of users it has met or not. All but popularity are linear in the history.
+same items, of users it has met or not. All but popularity are linear in the history,
+and hold (n_items, n_items) numbers while fitting: a catalogue of thousands, not of
+hundreds of thousands.
 """
 
 from dataclasses import dataclass
@@ -92,7 +94,7 @@ def fit_item_knn(
     >>> (model.weights.toarray() > 0).astype(int).tolist()
     [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
     """
-    if k < 1 or shrink < 0:
+    if not (k >= 1 and shrink >= 0):
         raise ValueError(f"k must be >= 1 and shrink >= 0; got k={k}, shrink={shrink}")
     together = _gram(interactions)
     norms = np.sqrt(together.diagonal())
@@ -112,15 +114,15 @@ def fit_ease(interactions: csr_matrix, *, l2: float = 500.0) -> ItemToItem:
         l2: Ridge penalty, > 0; choose it on a validation cut of the training data.
 
     Raises:
-        ValueError: If l2 is not positive, or the matrix is empty or not finite.
+        ValueError: If l2 is not positive and finite, or the matrix is empty or not finite.
 
     Source: Steck, WWW 2019, arXiv 1905.03375, equation 8.
 
     >>> fit_ease(csr_matrix([[1, 1], [1, 0]]), l2=2.0).weights.tolist()
     [[0.0, 0.25], [0.3333333432674408, 0.0]]
     """
-    if not l2 > 0:
-        raise ValueError(f"l2 must be positive; got {l2}")
+    if not 0 < l2 < np.inf:
+        raise ValueError(f"l2 must be positive and finite; got {l2}")
     gram = _gram(interactions)
     gram[np.diag_indices_from(gram)] += l2
     return ItemToItem(ease_weights(np.linalg.inv(gram)))

@@ -158,15 +158,7 @@ def recall_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
 def ndcg_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
     """Discounted gain 1 / log2(1 + rank), over that of ``min(k, relevant)`` first hits.
 
-    Args:
-        recommended: (n_users, k) distinct item codes, -1 for an empty slot.
-        relevant: (n_users, n_items) sparse, binary relevance.
-
-    Returns:
-        (n_users,) fractions in [0, 1].
-
-    Raises:
-        ValueError: As `precision_at_k` does.
+    Relevance is binary; arguments and errors as `precision_at_k`.
 
     Source: Järvelin & Kekäläinen, TOIS 20(4), 2002, doi 10.1145/582415.582418.
 

@@ -120,6 +120,10 @@ def test_replay_leaves_the_pool_full_and_its_counters_running():
     assert (pool.requests, pool.fresh) == (5, 1)
 
 
+def test_a_buffer_given_back_at_a_moment_serves_that_moment():
+    assert replay_pool(BufferPool((1,), size=1), [0, 1, 2], [1, 1, 1]) == 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

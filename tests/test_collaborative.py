@@ -105,8 +105,11 @@ def test_item_knn_keeps_the_k_nearest_of_each_item(x, k, shrink):
 
 
 def test_item_knn_breaks_ties_by_lower_code():
-    model = fit_item_knn(csr_matrix([[1, 1, 1]]), k=1)
-    assert model.weights.toarray().tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
+    groups = np.eye(3)[np.arange(300) % 3].T  # three groups of equal items
+    near = fit_item_knn(csr_matrix(groups), k=2).weights.toarray()
+    expected = [[j % 3, j % 3 + 3, j % 3 + 6] for j in range(300)]
+    for j, codes in enumerate(expected):
+        assert np.flatnonzero(near[:, j]).tolist() == [c for c in codes if c != j][:2]
 
 
 # --------------------------------------------------------------------------- EASE
@@ -212,7 +215,9 @@ def test_every_model_refuses_what_it_cannot_use(fit):
     [
         (fit_item_knn, {"k": 0}, "k must be >= 1"),
         (fit_item_knn, {"shrink": -1}, "shrink >= 0; got k=100, shrink=-1"),
-        (fit_ease, {"l2": 0}, "l2 must be positive; got 0"),
+        (fit_item_knn, {"shrink": float("nan")}, "shrink >= 0; got k=100, shrink=nan"),
+        (fit_ease, {"l2": 0}, "l2 must be positive and finite; got 0"),
+        (fit_ease, {"l2": float("inf")}, "l2 must be positive and finite; got inf"),
         (fit_sar, {"measure": "cosine"}, r"measure must be in .*; got 'cosine'"),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_perfect_list_has_ndcg_one(case):
 
 
 def test_entries_stored_as_zero_or_twice_count_as_they_should():
-    relevant = csr_matrix(([1, 1, 0], ([0, 0, 0], [1, 1, 2])), shape=(1, 3))
+    relevant = csr_matrix(([1, 1, 0], [1, 1, 2], [0, 3]), shape=(1, 3))
     assert recall_at_k(np.array([[1, 2]]), relevant).tolist() == [1.0]
     assert precision_at_k(np.array([[1, 2]]), relevant).tolist() == [0.5]
 

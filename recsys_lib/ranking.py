@@ -1,0 +1,213 @@
+"""From vectors and scores to the n best: similarities, exact top n, a flat index."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+from scipy.spatial.distance import cdist
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TopN:
+    """The n best items of each query, best first.
+
+    Attributes:
+        items: (n_queries, n) item codes, -1 in an empty slot.
+        scores: (n_queries, n), -inf in an empty slot.
+    """
+
+    items: Ints
+    scores: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FlatIndex:
+    """Exact search by inner product over a table of vectors, in faiss.
+
+    >>> index = FlatIndex.build([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    >>> index.search([[0.0, 2.0]], 2).items.tolist()
+    [[2, 1]]
+    """
+
+    index: Any
+
+    @classmethod
+    def build(cls, vectors: npt.ArrayLike) -> "FlatIndex":
+        """Index a table; unit vectors make the inner product the cosine.
+
+        Args:
+            vectors: (n_items, dim), kept as float32.
+
+        Raises:
+            ValueError: If there is no vector, or one is not finite.
+        """
+        import faiss  # brought by the extra `cpu` or `gpu`
+
+        table = np.ascontiguousarray(_finite_rows(vectors), dtype=np.float32)
+        if table.size == 0:
+            raise ValueError(f"vectors must not be empty; got shape {table.shape}")
+        index = faiss.IndexFlatIP(table.shape[1])
+        index.add(table)
+        return cls(index)
+
+    def search(self, queries: npt.ArrayLike, k: int) -> TopN:
+        """Find the k nearest items of each query; the order of ties is not fixed.
+
+        Args:
+            queries: (n_queries, dim).
+            k: At most the number of items.
+
+        Raises:
+            ValueError: If k or dim does not fit the table, or a query is not finite.
+        """
+        wanted = np.ascontiguousarray(_finite_rows(queries), dtype=np.float32)
+        if wanted.shape[1] != self.index.d:
+            got = f"got {wanted.shape[1]}"
+            raise ValueError(f"queries must have {self.index.d} dimensions; {got}")
+        _check_n(k, self.index.ntotal)
+        scores, items = self.index.search(wanted, k)
+        return TopN(items, scores)
+
+
+def normalize(vectors: npt.ArrayLike) -> Floats:
+    """Scale each row to length 1; a zero vector stays zero.
+
+    Args:
+        vectors: (n, dim) finite numbers.
+
+    Returns:
+        (n, dim) of the same floating type (integers become float64).
+
+    Raises:
+        ValueError: If not two-dimensional, or a row or its length is not finite.
+
+    >>> normalize([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    rows = _finite_rows(vectors)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    if np.isinf(norms).any():
+        raise ValueError(f"lengths must be finite; got inf in {np.isinf(norms).sum()}")
+    norms[norms == 0] = 1
+    units = np.empty_like(rows)
+    np.divide(rows, norms[:, None], out=units, casting="same_kind")  # in float64
+    return units
+
+
+def cosine_similarity(queries: npt.ArrayLike, items: npt.ArrayLike) -> Floats:
+    """Cosine of the angle between each query and each item; 0 with a zero vector.
+
+    Args:
+        queries: (n_queries, dim).
+        items: (n_items, dim).
+
+    Returns:
+        (n_queries, n_items) in [-1, 1] but for rounding.
+
+    Raises:
+        ValueError: If dimensions differ or a vector is not finite.
+
+    >>> cosine_similarity([[1.0, 1.0]], [[2.0, 2.0], [-1.0, 1.0]]).round(6).tolist()
+    [[1.0, 0.0]]
+    """
+    left, right = normalize(queries), normalize(items)
+    _check_same_dim(left, right)
+    return np.asarray(left @ right.T)
+
+
+def euclidean_distance(queries: npt.ArrayLike, items: npt.ArrayLike) -> Floats:
+    """Distance between each query and each item.
+
+    Taken from the differences themselves, in float64: by way of ``a² + b² - 2ab`` equal
+    vectors would come out apart.
+
+    Args:
+        queries: (n_queries, dim).
+        items: (n_items, dim).
+
+    Returns:
+        (n_queries, n_items) distances.
+
+    Raises:
+        ValueError: If dimensions differ or a vector is not finite.
+
+    >>> euclidean_distance([[0.0, 0.0]], [[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[5.0, 0.0]]
+    """
+    left, right = _finite_rows(queries), _finite_rows(items)
+    _check_same_dim(left, right)
+    return np.asarray(cdist(left, right))
+
+
+def top_n(scores: npt.ArrayLike, n: int, *, exclude: csr_matrix | None = None) -> TopN:
+    """Pick the n highest scores of each row; of equal ones the lower index first.
+
+    Args:
+        scores: (n_queries, n_items); -inf is never picked.
+        n: At most the number of items.
+        exclude: (n_queries, n_items) sparse, non-zero where not to be picked.
+
+    Returns:
+        Slots that nothing is left for hold item -1 with score -inf.
+
+    Raises:
+        ValueError: If a score is NaN, or n or the shape of ``exclude`` does not fit.
+
+    >>> top_n([[0.1, 0.9, 0.9]], 2).items.tolist()
+    [[1, 2]]
+    """
+    allowed = _allowed_scores(scores, exclude)
+    _check_n(n, allowed.shape[1])
+    last = np.partition(allowed, -n, axis=1)[:, [-n]]
+    rows, items = np.nonzero(allowed >= last)  # n or, with ties, more in each row
+    values = allowed[rows, items]
+    order = np.lexsort((-values, rows))  # stable: ties keep the order of their index
+    picked = order[np.searchsorted(rows, np.arange(len(allowed)))[:, None] + range(n)]
+    best = values[picked]  # (n_queries, n)
+    return TopN(np.where(np.isneginf(best), -1, items[picked]), best)
+
+
+def _allowed_scores(scores: npt.ArrayLike, exclude: csr_matrix | None) -> Floats:
+    table = _float_table(scores)
+    if np.isnan(table).any():
+        raise ValueError(f"scores must not be NaN; got {np.isnan(table).sum()} NaN")
+    if exclude is None:
+        return table
+    if exclude.shape != table.shape:
+        raise ValueError(f"exclude must be {table.shape}; got {exclude.shape}")
+    allowed = table.copy()
+    allowed[exclude.nonzero()] = -np.inf
+    return allowed
+
+
+def _float_table(values: npt.ArrayLike) -> Floats:
+    table = np.asarray(values)
+    if table.dtype.kind != "f":
+        table = table.astype(np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"an array must be two-dimensional; got shape {table.shape}")
+    return table
+
+
+def _finite_rows(vectors: npt.ArrayLike) -> Floats:
+    rows = _float_table(vectors)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"vectors must be finite; got NaN or inf in {(~finite).sum()}")
+    return rows
+
+
+def _check_same_dim(left: Floats, right: Floats) -> None:
+    if left.shape[1] != right.shape[1]:
+        got = f"got {left.shape} and {right.shape}"
+        raise ValueError(f"queries and items must have one dimension; {got}")
+
+
+def _check_n(n: int, n_items: int) -> None:
+    if not 1 <= n <= n_items:
+        raise ValueError(f"n must lie in [1, {n_items} items]; got {n}")
