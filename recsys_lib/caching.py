@@ -95,8 +95,8 @@ def che_hit_ratio(popularity: ArrayLike, size: int) -> float:
 class BufferPool:
     """Arrays allocated once and lent out, so that requests need not allocate.
 
-    When all are lent, `acquire` allocates a fresh one, which `release` lets go: the
-    pool never holds more than `size`. Contents are whatever the last borrower left.
+    When all are lent, `acquire` allocates a fresh one, which `release` lets go.
+    Contents are whatever the last borrower left.
 
     Args:
         shape: Of every buffer.
@@ -104,8 +104,7 @@ class BufferPool:
         dtype: Of every buffer.
 
     Attributes:
-        requests: Calls of `acquire`.
-        fresh: Those that had to allocate.
+        requests, fresh: Calls of `acquire`, and those that had to allocate.
 
     Raises:
         ValueError: If `size` is negative, or a buffer is released that is not lent.

@@ -114,7 +114,7 @@ def fit_ease(interactions: csr_matrix, *, l2: float = 500.0) -> ItemToItem:
         l2: Ridge penalty, > 0; choose it on a validation cut of the training data.
 
     Raises:
-        ValueError: If l2 is not positive and finite, or the matrix is empty or not finite.
+        ValueError: If l2 or the matrix is not finite, or l2 <= 0, or it is empty.
 
     Source: Steck, WWW 2019, arXiv 1905.03375, equation 8.
 

@@ -119,19 +119,8 @@ def measure_split(
         )
     stack = stack or Stack()
     work = (_time_rank, stack, repeats, list(reduce_bytes))
-    times, error = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
-    whole, crowded, serial, split = times[:4]
-    return SplitTimes(
-        stack=stack,
-        n_processes=n_processes,
-        whole_s=whole,
-        crowded_s=crowded,
-        serial_s=serial,
-        split_s=split,
-        reduce_s=times[4:],
-        reduce_bytes=np.array(reduce_bytes),
-        max_error=error,
-    )
+    measured = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
+    return SplitTimes(stack, n_processes, **measured)
 
 
 def fit_link(n_bytes: ArrayLike, seconds: ArrayLike) -> tuple[float, float]:
@@ -261,13 +250,9 @@ def _serve_rank(
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     try:
         torch.set_num_threads(1)
-        dist.init_process_group(
-            "gloo",
-            init_method=store,
-            rank=rank,
-            world_size=n_processes,
-            timeout=timedelta(seconds=timeout_s),
-        )
+        group_of = {"rank": rank, "world_size": n_processes}
+        patience = timedelta(seconds=timeout_s)
+        dist.init_process_group("gloo", store, patience, **group_of)
         sender.send((work(rank, *arguments), ""))
     except BaseException:
         sender.send((None, f"raised\n{traceback.format_exc()}"))
@@ -276,7 +261,7 @@ def _serve_rank(
 @torch.inference_mode()
 def _time_rank(
     rank: int, stack: Stack, repeats: int, reduce_bytes: list[int]
-) -> tuple[NDArray[np.float64], float]:
+) -> dict[str, Any]:
     x, layers = _build(stack)
     share = _share(layers, rank, dist.get_world_size())
     messages = [torch.zeros(n // 4) for n in reduce_bytes]
@@ -287,10 +272,15 @@ def _time_rank(
         lambda: _forward(x, share, reduce=True),
         *(partial(dist.all_reduce, message) for message in messages),
     ]
-    times = [[_timed(task) for task in tasks] for _ in range(WARMUP_ROUNDS + repeats)]
+    rounds = [[_timed(task) for task in tasks] for _ in range(WARMUP_ROUNDS + repeats)]
+    seconds = np.array(rounds[WARMUP_ROUNDS:]).T  # (tasks, repeats)
     whole, split = _forward(x, layers), _forward(x, share, reduce=True)
-    error = float((whole - split).abs().max() / whole.abs().max())
-    return np.array(times[WARMUP_ROUNDS:]).T, error
+    names = ("whole_s", "crowded_s", "serial_s", "split_s")
+    return dict(zip(names, seconds, strict=False)) | {
+        "reduce_s": seconds[len(names) :],
+        "reduce_bytes": np.array(reduce_bytes),
+        "max_error": float((whole - split).abs().max() / whole.abs().max()),
+    }
 
 
 def _timed(task: Callable[[], object]) -> float:
@@ -302,21 +292,18 @@ def _timed(task: Callable[[], object]) -> float:
 
 def _build(stack: Stack) -> tuple[torch.Tensor, Layers]:
     rng = torch.Generator().manual_seed(stack.seed)
-    shape = (stack.n_layers, 2, stack.dim, stack.hidden)
     x = torch.randn(stack.batch, stack.dim, generator=rng)
-    ups, downs = torch.randn(shape, generator=rng).unbind(dim=1)
-    downs = downs.transpose(1, 2).contiguous()
-    return x, list(zip(ups / stack.dim**0.5, downs / stack.hidden**0.5, strict=True))
+    shape = (stack.n_layers, stack.dim, stack.hidden)
+    ups = torch.randn(shape, generator=rng) / stack.dim**0.5
+    downs = torch.randn(shape, generator=rng).mT.contiguous() / stack.hidden**0.5
+    return x, list(zip(ups, downs, strict=True))
 
 
 def _share(layers: Layers, rank: int, n_processes: int) -> Layers:
-    return [
-        (
-            up.tensor_split(n_processes, dim=1)[rank].contiguous(),
-            down.tensor_split(n_processes, dim=0)[rank].contiguous(),
-        )
-        for up, down in layers
-    ]
+    def part(weight: torch.Tensor, dim: int) -> torch.Tensor:
+        return weight.tensor_split(n_processes, dim)[rank].contiguous()
+
+    return [(part(up, 1), part(down, 0)) for up, down in layers]
 
 
 def _forward(x: torch.Tensor, layers: Layers, *, reduce: bool = False) -> torch.Tensor:

@@ -66,8 +66,7 @@ def quantize_table(vectors: ArrayLike, *, bits: int) -> QuantizedTable:
     Raises:
         ValueError: If `bits` is outside 1..8, or `vectors` not finite or not (n, dim).
 
-    Source: mid-rise uniform quantiser; Gray and Neuhoff, IEEE Trans. Inf. Theory
-    44(6), 1998, doi 10.1109/18.720541.
+    Source: Gray and Neuhoff, IEEE Trans. Inf. Theory 44(6), 1998 (mid-rise quantiser).
 
     >>> table = quantize_table([[0.0, 0.4, -1.0, 0.9]], bits=2)
     >>> table.codes.tolist(), table.dequantize().tolist(), table.size_bytes
