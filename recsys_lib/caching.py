@@ -11,11 +11,7 @@ from cachetools import Cache, FIFOCache, LFUCache, LRUCache
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.optimize import brentq
 
-POLICIES: dict[str, type[Cache[Any, Any]]] = {
-    "lru": LRUCache,
-    "lfu": LFUCache,
-    "fifo": FIFOCache,
-}
+POLICIES = {"lru": LRUCache, "lfu": LFUCache, "fifo": FIFOCache}
 
 
 def replay(
@@ -53,7 +49,7 @@ def replay(
             f"warmup must be >= 0 and below the trace's {len(keys)} requests; "
             f"got {warmup}"
         )
-    cache = POLICIES[policy](size)
+    cache: Cache[Any, Any] = POLICIES[policy](size)
     hits = [_request(cache, key) for key in keys]
     return sum(hits[warmup:]) / (len(keys) - warmup)
 
@@ -99,9 +95,8 @@ class BufferPool:
     Contents are whatever the last borrower left.
 
     Args:
-        shape: Of every buffer.
+        shape, dtype: Of every buffer.
         size: Buffers kept, >= 0.
-        dtype: Of every buffer.
 
     Attributes:
         requests, fresh: Calls of `acquire`, and those that had to allocate.

@@ -6,30 +6,28 @@ one all-reduce a layer adds the partial outputs. All ranks run on this machine, 
 thread each, and talk over its loopback interface through gloo.
 """
 
-import multiprocessing
 import os
+import pickle
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
+from torch.multiprocessing.spawn import ProcessException, spawn
 from torch.nn.functional import gelu, layer_norm
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
 
 WARMUP_ROUNDS = 3
-GRACE_S = 2.0  # for the other ranks to say what they saw when one has failed
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,12 @@ class SplitTimes:
     """Measured seconds of one forward pass and of the all-reduces it needs.
 
     Attributes:
-        stack: The model.
-        n_processes: Ranks it was split over.
+        stack, n_processes: The model, and the ranks it was split over.
         whole_s: (repeats,) one process, the others idle.
         crowded_s: (repeats,) the same while every other process does the same.
         serial_s: (repeats,) the norms and sums alone, which every rank repeats.
         split_s: (repeats,) one pass of all processes together.
-        reduce_s: (n_sizes, repeats) one all-reduce of each of `reduce_bytes` alone.
-        reduce_bytes: (n_sizes,) message sizes.
+        reduce_s: (n_sizes, repeats) one all-reduce alone of each of `reduce_bytes`.
         max_error: Largest difference of split and whole output over the largest output.
     """
 
@@ -160,13 +156,13 @@ def run_ranks(
     work: Callable[..., Any],
     *arguments: object,
     n_processes: int,
-    timeout_s: float = 60.0,
+    timeout_s: float = 60,
 ) -> list[Any]:
     """Call work(rank, *arguments) in new processes that form one gloo group.
 
     Args:
         work: Importable from a module: processes are spawned, under Jupyter too.
-        arguments: Picklable.
+        *arguments: Picklable.
         n_processes: Ranks, >= 1, each with one torch thread.
         timeout_s: Seconds, starting the processes included.
 
@@ -186,76 +182,41 @@ def run_ranks(
     if getattr(work, "__module__", None) == "__main__":
         raise ValueError(f"work must be importable from a module; got {work}")
     deadline_s = time.monotonic() + timeout_s
-    context = multiprocessing.get_context("spawn")
-    ranks: dict[Connection, SpawnProcess] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        task = (folder, n_processes, timeout_s, work, arguments)
+        ranks = spawn(_serve_rank, task, n_processes, join=False)  # type: ignore[no-untyped-call]
         try:
-            for rank in range(n_processes):
-                receiver, sender = context.Pipe(duplex=False)
-                group = (f"file://{folder}/store", rank, n_processes, timeout_s)
-                process = context.Process(
-                    target=_serve_rank, args=(sender, group, work, arguments)
-                )
-                ranks[receiver] = process
-                process.start()
-                sender.close()  # so that a death of the rank ends the pipe
-            return _answers(ranks, deadline_s)
+            while not ranks.join(max(deadline_s - time.monotonic(), 0)):
+                if time.monotonic() > deadline_s:
+                    raise TimeoutError(f"every rank must answer within {timeout_s} s")
+        except ProcessException as failure:
+            message = (
+                f"every rank must answer; got rank {failure.error_index}: {failure}"
+            )
+            raise RuntimeError(message) from None
         finally:
-            for receiver, process in ranks.items():
-                receiver.close()
-                if process.pid:
-                    process.kill()
-                    process.join()
-                process.close()
-
-
-def _answers(ranks: dict[Connection, SpawnProcess], deadline_s: float) -> list[Any]:
-    """Answers of all ranks, waiting but a moment more once one of them has failed."""
-    order, failures = list(ranks), list[str]()
-    answers: dict[Connection, Any] = {}
-    while pending := set(ranks) - set(answers):
-        left_s = max(deadline_s - time.monotonic(), 0)
-        if not (ready := pending.intersection(wait(pending, left_s))):
-            break
-        for receiver in ready:
-            answers[receiver], failure = _receive(receiver, ranks[receiver])
-            if failure:
-                failures.append(f"rank {order.index(receiver)} {failure}")
-                deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
-    if failures:
-        raise RuntimeError("every rank must answer; got: " + "\n".join(failures))
-    if pending:
-        silent = sorted(order.index(receiver) for receiver in pending)
-        raise TimeoutError(f"every rank must answer in time; got none from {silent}")
-    return [answers[receiver] for receiver in order]
-
-
-def _receive(receiver: Connection, process: SpawnProcess) -> tuple[Any, str]:
-    try:
-        answer, failure = receiver.recv()
-    except EOFError:
-        process.join(GRACE_S)
-        return None, f"died with exit code {process.exitcode}"
-    return answer, failure
+            for process in ranks.processes:
+                process.kill()
+                process.join()
+        answers = [Path(folder, str(rank)).read_bytes() for rank in range(n_processes)]
+    return [pickle.loads(answer) for answer in answers]
 
 
 def _serve_rank(
-    sender: Connection,
-    group: tuple[str, int, int, float],
-    work: Callable[..., Any],
-    arguments: tuple[object, ...],
+    rank: int,
+    folder: str,
+    n_processes: int,
+    timeout_s: float,
+    work: Any,
+    arguments: Any,
 ) -> None:
-    store, rank, n_processes, timeout_s = group
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    try:
-        torch.set_num_threads(1)
-        group_of = {"rank": rank, "world_size": n_processes}
-        patience = timedelta(seconds=timeout_s)
-        dist.init_process_group("gloo", store, patience, **group_of)
-        sender.send((work(rank, *arguments), ""))
-    except BaseException:
-        sender.send((None, f"raised\n{traceback.format_exc()}"))
+    torch.set_num_threads(1)
+    store, patience = f"file://{folder}/store", timedelta(seconds=timeout_s)
+    dist.init_process_group("gloo", store, patience, n_processes, rank)
+    Path(folder, str(rank)).write_bytes(pickle.dumps(work(rank, *arguments)))
+    dist.destroy_process_group()
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Text to unit vectors in three steps that can be called apart: tokenise, forward, pool.
+"""Text to unit vectors in three steps that can be called apart: tokenise, run, pool.
 
 `Encoder` runs a transformer, `StaticEncoder` only looks its tokens up in a table. The
 weights of all-MiniLM-L6-v2 come with the installation; any other model does by name.
@@ -18,6 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from recsys_lib.ranking import normalize
+from recsys_lib.tokens import Tokens, load_tokenizer, pad, token_ids
 
 Vectors = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -32,24 +33,10 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
         "intermediate_size": 4 * hidden,
     }
     for name, layers, hidden, heads in [
-        ("minilm-l6", 6, 384, 12),
         ("bert-base", 12, 768, 12),
         ("bert-large", 24, 1024, 16),
     ]
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """A batch of texts as token ids, each row padded on the right to the longest.
-
-    Attributes:
-        ids: (n, length) int64.
-        mask: (n, length) int64, 1 for a token, 0 for padding.
-    """
-
-    ids: Ints
-    mask: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +62,7 @@ class Encoder:
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights, the pooling head of the architecture included."""
+        """Number of weights, those of an unused pooling head included."""
         return sum(p.numel() for p in self.model.parameters())
 
     @property
@@ -90,16 +77,15 @@ class Encoder:
             TypeError: If not given a sequence of str.
             ValueError: If it is empty, or a text gives no token.
         """
-        return _padded(_token_ids(self.tokenizer, texts), self.pad_id)
+        return pad(token_ids(self.tokenizer, texts), self.pad_id)
 
     def forward(self, tokens: Tokens) -> torch.Tensor:
         """Run the transformer: (n, length, dim) hidden states, on its device."""
         device = self.model.device
         ids, mask = (torch.from_numpy(x).to(device) for x in (tokens.ids, tokens.mask))
         with torch.inference_mode():
-            output = self.model(input_ids=ids, attention_mask=mask)
-        hidden: torch.Tensor = output.last_hidden_state
-        return hidden
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return torch.as_tensor(hidden)
 
     def pool(self, hidden: torch.Tensor, mask: Ints) -> torch.Tensor:
         """Reduce hidden states (n, length, dim) to unit vectors (n, dim), float32."""
@@ -128,12 +114,12 @@ class Encoder:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        rows = _token_ids(self.tokenizer, texts)
+        rows = token_ids(self.tokenizer, texts)
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first
         for start in range(0, len(rows), batch_size):
             batch = order[start : start + batch_size]
-            tokens = _padded([rows[i] for i in batch], self.pad_id)
+            tokens = pad([rows[i] for i in batch], self.pad_id)
             pooled = self.pool(self.forward(tokens), tokens.mask)
             vectors[batch] = pooled.cpu().numpy()
         return vectors
@@ -141,12 +127,7 @@ class Encoder:
 
 @dataclass(frozen=True, eq=False)
 class StaticEncoder:
-    """A table of token vectors: a text is the mean of its tokens, no transformer runs.
-
-    Attributes:
-        tokenizer: Truncates, does not pad.
-        table: (vocabulary, dim) float32.
-    """
+    """A table (vocabulary, dim) of token vectors: a text is the mean of its tokens."""
 
     tokenizer: Tokenizer
     table: Vectors
@@ -172,7 +153,7 @@ class StaticEncoder:
         Raises:
             TypeError: If not given a sequence of str.
         """
-        return _token_ids(self.tokenizer, texts, special=False)
+        return token_ids(self.tokenizer, texts, special=False)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Embed texts: (n, dim) unit vectors, the zero vector for one without a token.
@@ -206,34 +187,31 @@ def load_encoder(
         max_length: Tokens kept of a text, special ones included.
 
     Raises:
-        ValueError: If an option is out of its range, or the weights are not those of
-            the publication (the carried ones) or lack a part of the model.
+        ValueError: If an option is out of its range, or the weights lack a part of the
+            model or (the carried ones) are not those of the publication.
 
-    Source: Wang et al., MiniLM, NeurIPS 2020, arXiv 2002.10957; Reimers & Gurevych,
-    Sentence-BERT, EMNLP 2019, doi 10.18653/v1/D19-1410.
+    Source: Wang et al., MiniLM, NeurIPS 2020, arXiv 2002.10957.
 
     >>> load_encoder().n_parameters
     22713216
     """
-    from transformers import AutoModel  # seconds to import
-
     _check_options(pooling, device, dtype)
-    source = str(minilm_folder() if model is None else model)
-    with _quiet_transformers():
-        network, report = AutoModel.from_pretrained(
+    source = minilm_folder() if model is None else model
+    with _quietly() as transformers:
+        network, report = transformers.AutoModel.from_pretrained(
             source, dtype=getattr(torch, dtype), output_loading_info=True
         )
     missing = [x for x in report["missing_keys"] if not x.startswith("pooler.")]
-    if missing:  # else they would be random; our pooling never uses the pooler
+    if missing:  # they would be random; the pooler is not used here
         raise ValueError(f"weights must hold all of the model; got none for {missing}")
-    tokenizer = _load_tokenizer(source)
-    return _assembled(tokenizer, network.to(device), pooling, max_length)
+    tokenizer = _fitting_tokenizer(source, max_length, network.config)
+    pad_id = getattr(network.config, "pad_token_id", None)
+    return Encoder(tokenizer, network.to(device), pooling, pad_id or 0)
 
 
 def random_encoder(
-    architecture: str | Mapping[str, int] = "bert-base",
+    dimensions: Mapping[str, int],
     *,
-    pooling: Pooling = "mean",
     device: str = "cpu",
     dtype: str = "float32",
     max_length: int = 128,
@@ -242,38 +220,30 @@ def random_encoder(
     """Make a BERT of exact architecture and random weights: for time and memory only.
 
     Args:
-        architecture: Name in `ARCHITECTURES`, or dimensions as `BertConfig` calls them.
-        pooling: As of `load_encoder`, like device, dtype and max_length.
-        device: "cpu" or "cuda[:i]".
+        dimensions: As `BertConfig` calls them, such as ``ARCHITECTURES["bert-base"]``.
+        device: As of `load_encoder`, like dtype and max_length.
         dtype: Of the weights.
-        max_length: Tokens kept of a text.
+        max_length: Tokens kept of a text, by the carried tokeniser.
         seed: Of the weights.
 
     Raises:
-        ValueError: If the name is unknown, the vocabulary is smaller than that of the
-            carried tokeniser, or an option is out of its range.
+        ValueError: If the vocabulary is too small, or an option is out of its range.
 
     Source: Devlin et al., BERT, NAACL 2019, doi 10.18653/v1/N19-1423.
 
-    >>> random_encoder({**ARCHITECTURES["minilm-l6"], "num_hidden_layers": 1}).dim
-    384
+    >>> random_encoder(ARCHITECTURES["bert-base"] | {"num_hidden_layers": 1}).dim
+    768
     """
-    from transformers import AutoModel, BertConfig
-
-    _check_options(pooling, device, dtype)
-    if isinstance(architecture, str) and architecture not in ARCHITECTURES:
-        got = f"got {architecture!r}"
-        raise ValueError(f"architecture must be in {list(ARCHITECTURES)}; {got}")
-    named = isinstance(architecture, str)
-    config = BertConfig(**(ARCHITECTURES[architecture] if named else architecture))
-    tokenizer = _load_tokenizer(str(minilm_folder()))
-    if config.vocab_size < tokenizer.get_vocab_size():
-        least = f"vocab_size must be at least {tokenizer.get_vocab_size()}"
-        raise ValueError(f"{least}; got {config.vocab_size}")
+    _check_options("mean", device, dtype)
+    transformers = _transformers()
+    config = transformers.BertConfig(**dimensions)
+    tokenizer = _fitting_tokenizer(minilm_folder(), max_length, config)
+    if config.vocab_size < (least := tokenizer.get_vocab_size()):
+        raise ValueError(f"vocab_size must be {least} or more; got {config.vocab_size}")
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        network = AutoModel.from_config(config, dtype=getattr(torch, dtype)).eval()
-    return _assembled(tokenizer, network, pooling, max_length)
+        network = transformers.AutoModel.from_config(config)
+    return Encoder(tokenizer, network.to(getattr(torch, dtype)).eval())
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
@@ -299,29 +269,6 @@ def minilm_folder() -> Path:
     return folder
 
 
-def _token_ids(
-    tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
-) -> list[list[int]]:
-    if isinstance(texts, str):
-        raise TypeError(f"texts must be a sequence of str; got the str {texts[:40]!r}")
-    strings = list(texts)
-    for i, text in enumerate(strings):
-        if not isinstance(text, str):
-            raise TypeError(f"texts must be str; got {type(text).__name__} at {i}")
-    batch = tokenizer.encode_batch_fast(strings, add_special_tokens=special)
-    return [encoding.ids for encoding in batch]
-
-
-def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
-    lengths = np.array([len(row) for row in rows])
-    if not lengths.all() or not len(rows):
-        raise ValueError(f"texts must give tokens; got {(lengths == 0).sum()} without")
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = np.concatenate(rows)
-    return Tokens(ids, mask.astype(np.int64))
-
-
 def _check_options(pooling: str, device: str, dtype: str) -> None:
     if pooling not in ("mean", "cls"):
         raise ValueError(f'pooling must be "mean" or "cls"; got {pooling!r}')
@@ -331,38 +278,30 @@ def _check_options(pooling: str, device: str, dtype: str) -> None:
         raise ValueError(f'device must be "cpu" where no GPU is found; got {device!r}')
 
 
-def _assembled(
-    tokenizer: Tokenizer, network: Any, pooling: Pooling, max_length: int
-) -> Encoder:
-    limit = getattr(network.config, "max_position_embeddings", max_length)
-    if not 3 <= max_length <= limit:
-        raise ValueError(f"max_length must lie in [3, {limit}]; got {max_length}")
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    pad_id = getattr(network.config, "pad_token_id", None)
-    return Encoder(tokenizer, network, pooling, pad_id or 0)
+def _fitting_tokenizer(source: str | Path, max_length: int, config: Any) -> Tokenizer:
+    limit = getattr(config, "max_position_embeddings", max_length)
+    if max_length > limit:
+        raise ValueError(f"max_length must be at most {limit}; got {max_length}")
+    return load_tokenizer(source, max_length)
 
 
-def _load_tokenizer(source: str) -> Tokenizer:
-    file = Path(source) / "tokenizer.json"
-    if file.is_file():
-        return Tokenizer.from_file(str(file))
-    from transformers import AutoTokenizer
+def _transformers() -> Any:
+    """Import transformers where a model is asked for: it takes seconds."""
+    import transformers
 
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
-    return tokenizer
+    return transformers
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bar and no report of unused weights while a model is read."""
-    from transformers.utils import logging
-
+def _quietly() -> Iterator[Any]:
+    """Give transformers, without progress bars and reports of unused weights."""
+    transformers = _transformers()
+    logging = transformers.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        yield transformers
     finally:
         logging.set_verbosity(verbosity)
         if bars:

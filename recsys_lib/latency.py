@@ -20,6 +20,8 @@ import numpy.typing as npt
 from recsys_lib.intervals import Interval, bootstrap_interval
 
 Milliseconds = npt.NDArray[np.float64]
+Call = Callable[[], object]
+Stages = Mapping[str, Callable[[Any], Any]]
 Clock = Callable[[], float]
 
 
@@ -34,7 +36,7 @@ class LatencySummary:
     n: int
 
 
-def measure(call: Callable[[], object], **options: Any) -> Milliseconds:
+def measure(call: Call, **options: Any) -> Milliseconds:
     """Time one call again and again; options and errors as of `measure_interleaved`.
 
     >>> measure(lambda: sum(range(100)), repeats=3).shape
@@ -44,7 +46,7 @@ def measure(call: Callable[[], object], **options: Any) -> Milliseconds:
 
 
 def measure_interleaved(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[str, Call],
     *,
     repeats: int,
     warmup: int = 5,
@@ -70,23 +72,23 @@ def measure_interleaved(
     Raises:
         ValueError: If there is nothing to call, or an option is out of its range.
     """
-    _check_counts(len(calls), repeats, warmup)
-    rng, pairs = np.random.default_rng(seed), list(calls.items())
-    for _ in range(warmup):
-        for call in calls.values():
-            call()
+    if not calls or repeats < 1 or warmup < 0:
+        got = f"got {len(calls)}, {repeats}, {warmup}"
+        raise ValueError(f"calls and repeats must be 1 or more, warmup 0; {got}")
+    rng, names = np.random.default_rng(seed), list(calls)
+    for call in [*calls.values()] * warmup:
+        call()
     synchronize(device)
-    samples = {name: np.empty(repeats) for name in calls}
+    samples = {name: np.empty(repeats) for name in names}
     with _collector_resting():
         for i in range(repeats):
-            for j in rng.permutation(len(pairs)):
-                name, call = pairs[j]
-                samples[name][i] = _time_ms(call, device, clock)
+            for name in (names[j] for j in rng.permutation(len(names))):
+                samples[name][i] = _time_ms(calls[name], device, clock)
     return samples
 
 
 def breakdown(
-    stages: Mapping[str, Callable[[Any], Any]],
+    stages: Stages,
     value: Any,
     *,
     device: str = "cpu",
@@ -95,7 +97,7 @@ def breakdown(
 ) -> dict[str, Milliseconds]:
     """Time the stages of a pipeline, and the whole run without a clock inside.
 
-    The two kinds of run alternate: where the stages do not add up to the whole, the
+    Runs of the two kinds take turns: where the stages do not add up to the whole, the
     difference is what looking inside costs (or what a GPU hides by overlapping).
 
     Args:
@@ -149,13 +151,12 @@ def summarize(samples_ms: npt.ArrayLike, **options: Any) -> LatencySummary:
     >>> summarize([2.0, 2.0, 2.0]).p50_ms
     Interval(value=2.0, low=2.0, high=2.0, n=3)
     """
-    samples = np.asarray(samples_ms, dtype=np.float64)
     p50, p95, p99 = (
-        bootstrap_interval(samples, statistic=partial(np.quantile, q=q), **options)
+        bootstrap_interval(samples_ms, statistic=partial(np.quantile, q=q), **options)
         for q in (0.50, 0.95, 0.99)
     )
-    mean = bootstrap_interval(samples, statistic="mean", **options)
-    return LatencySummary(p50, p95, p99, mean, len(samples))
+    mean = bootstrap_interval(samples_ms, statistic="mean", **options)
+    return LatencySummary(p50, p95, p99, mean, mean.n)
 
 
 def ratio(
@@ -163,45 +164,41 @@ def ratio(
     fast_ms: npt.ArrayLike,
     *,
     quantile: float = 0.5,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
+    **options: Any,
 ) -> Interval:
     """How many times as long the slow call takes, at a quantile, with its interval.
 
-    As many samples of one as of the other are taken for rounds run together and
-    resampled together (what both suffered cancels out), other numbers independently.
+    Whole rounds are resampled: what slowed both calls of a round cancels out.
 
     Args:
         slow_ms: (n,) milliseconds, the numerator.
-        fast_ms: (m,) milliseconds.
+        fast_ms: (n,) milliseconds of the same rounds of `measure_interleaved`.
         quantile: Of both, in [0, 1].
-        level: Coverage of the percentile bootstrap, in (0, 1).
-        n_resamples: Of the bootstrap.
-        seed: Of the resampling.
+        **options: level, n_resamples, seed of `bootstrap_interval`.
 
     Raises:
-        ValueError: If samples are missing or not above 0, or an option is out of range.
+        ValueError: If the samples do not pair up, are not above 0, or an option is out
+            of its range.
 
     >>> ratio([4.0, 8.0], [2.0, 4.0])
     Interval(value=2.0, low=2.0, high=2.0, n=2)
     """
-    slow, fast = _checked_samples(slow_ms), _checked_samples(fast_ms)
-    if not (0 <= quantile <= 1 and 0 < level < 1 and n_resamples >= 1):
-        got = f"got {quantile}, {level}, {n_resamples}"
-        raise ValueError(f"quantile, level, n_resamples must be in range; {got}")
-    rng = np.random.default_rng(seed)
-    rounds = rng.integers(len(slow), size=(n_resamples, len(slow)))
-    others = rounds
-    if len(slow) != len(fast):
-        others = rng.integers(len(fast), size=(n_resamples, len(fast)))
-    above, below = (
-        np.quantile(samples[picked], quantile, axis=1)
-        for samples, picked in ((slow, rounds), (fast, others))
-    )
-    value = float(np.quantile(slow, quantile) / np.quantile(fast, quantile))
-    low, high = np.quantile(above / below, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), min(len(slow), len(fast)))
+    slow, fast = (np.asarray(x, dtype=np.float64) for x in (slow_ms, fast_ms))
+    if slow.shape != fast.shape:
+        raise ValueError(f"samples must pair up; got {slow.shape} and {fast.shape}")
+    if not (np.minimum(slow, fast) > 0).all():
+        raise ValueError("samples must be above 0; got others")
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile must lie in [0, 1]; got {quantile}")
+
+    def of_rounds(rounds: Milliseconds, axis: int) -> Milliseconds:
+        above, below = (x[rounds.astype(np.int64)] for x in (slow, fast))
+        return np.asarray(
+            np.quantile(above, quantile, axis=axis)
+            / np.quantile(below, quantile, axis=axis)
+        )
+
+    return bootstrap_interval(np.arange(slow.size), statistic=of_rounds, **options)
 
 
 def synchronize(device: str) -> None:
@@ -216,7 +213,7 @@ def synchronize(device: str) -> None:
         return
     if not device.startswith("cuda"):
         raise ValueError(f'device must be "cpu" or "cuda[:i]"; got {device!r}')
-    import torch  # seconds to import, and here only a GPU needs it
+    import torch  # takes seconds, and only a GPU needs it here
 
     torch.cuda.synchronize(device)
 
@@ -233,37 +230,17 @@ def _collector_resting() -> Iterator[None]:
             gc.enable()
 
 
-def _time_ms(call: Callable[[], object], device: str, clock: Clock) -> float:
+def _time_ms(call: Call, device: str, clock: Clock) -> float:
     start = clock()
     call()
     synchronize(device)
     return (clock() - start) * 1e3
 
 
-def _laps_ms(
-    stages: Mapping[str, Callable[[Any], Any]], value: Any, *, device: str, clock: Clock
-) -> list[float]:
+def _laps_ms(stages: Stages, value: Any, *, device: str, clock: Clock) -> list[float]:
     marks = [clock()]
     for stage in stages.values():
         value = stage(value)
         synchronize(device)
         marks.append(clock())
     return [(end - start) * 1e3 for start, end in pairwise(marks)]
-
-
-def _checked_samples(samples_ms: npt.ArrayLike) -> Milliseconds:
-    samples = np.asarray(samples_ms, dtype=np.float64)
-    if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"samples must be (n,), not empty; got shape {samples.shape}")
-    if not (np.isfinite(samples) & (samples > 0)).all():
-        raise ValueError(f"samples must be finite and above 0; got {samples.min()}")
-    return samples
-
-
-def _check_counts(n_calls: int, repeats: int, warmup: int) -> None:
-    if n_calls == 0:
-        raise ValueError("calls must hold something to time; got none")
-    if repeats < 1 or warmup < 0:
-        raise ValueError(
-            f"repeats must be at least 1, warmup 0; got {repeats}, {warmup}"
-        )

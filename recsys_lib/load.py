@@ -23,13 +23,7 @@ SPIN_S = 3e-4  # sleeping wakes late by a tenth of a millisecond: wait the rest 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """When each of n requests was meant to start, started and finished.
-
-    Attributes:
-        intended_s: (n,) seconds since the run began, by request number.
-        started_s: (n,) seconds, never before `intended_s`.
-        finished_s: (n,) seconds.
-    """
+    """When each request was meant to start, started and finished: (n,) seconds each."""
 
     intended_s: Seconds
     started_s: Seconds
@@ -73,8 +67,8 @@ def arrival_times(
     """Moments at which an open loop sends its requests.
 
     Args:
-        n_requests: Number of requests, >= 1.
-        rate_per_s: Mean requests a second, > 0.
+        n_requests: How many, >= 1.
+        rate_per_s: How many a second in the mean, > 0.
         arrivals: "poisson" for independent exponential gaps, "uniform" for equal ones.
         seed: Of the exponential gaps.
 
@@ -115,7 +109,7 @@ def open_loop(
     Args:
         call: Answers one request, given its number 0..n_requests-1.
         rate_per_s: Mean requests a second, > 0.
-        n_requests: Number of requests, >= 1.
+        n_requests: How many, >= 1.
         workers: Requests in service at once, each in a thread; one: the caller's own.
         arrivals: As in `arrival_times`.
         seed: Of the arrivals.
@@ -158,7 +152,7 @@ def closed_loop(
     Args:
         call: Answers one request, given its number 0..n_requests-1.
         clients: Clients, each in a thread; one: the caller's own.
-        n_requests: Number of requests of all clients together, >= 1.
+        n_requests: Of all clients together, >= 1.
         think_s: Pause of a client after an answer, >= 0.
         clock: Seconds.
         sleep: Waits for a number of seconds.

@@ -15,11 +15,12 @@ import seaborn as sns
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SIZE_INCHES = (4.8, 3.1)
+SIZE_INCHES = (4.2, 2.9)
 
 
 def use_style() -> None:
@@ -31,12 +32,12 @@ def use_style() -> None:
         rc={
             "figure.figsize": SIZE_INCHES,
             "figure.constrained_layout.use": True,
-            "font.size": 9,
-            "axes.labelsize": 9,
-            "legend.fontsize": 8,
+            "font.size": 10,
+            "axes.labelsize": 10,
+            "legend.fontsize": 9,
             "legend.frameon": False,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
@@ -55,9 +56,9 @@ def trade_off(
     table: pd.DataFrame,
     *,
     x: str,
-    y: str,
+    y: str | Mapping[str, str],
     x_label: str,
-    y_label: str,
+    y_label: str = "",
     log_x: bool = True,
 ) -> Axes:
     """Scatter one point for each row, named by the index: what is paid, what is got.
@@ -66,32 +67,33 @@ def trade_off(
         table: Index: names. Columns `x` and `y`; `{x}_low`, `{x}_high`, `{y}_low`,
             `{y}_high` draw intervals where they are there; `kind` chooses the colour.
         x: Column of the cost.
-        y: Column of the gain.
+        y: Column of the gain; or column -> label, for panels one above the other. A
+            row without a value stays out of a panel.
         x_label: With its unit.
-        y_label: With its unit.
+        y_label: With its unit, of a single column.
         log_x: Whether the cost spans orders of magnitude.
+
+    Returns:
+        The axes, of the lowest panel where there are several.
     """
-    _, axes = plt.subplots()
-    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
-    for number, kind in enumerate(dict.fromkeys(kinds)):
-        rows = table[kinds == kind]
-        axes.errorbar(
-            rows[x],
-            rows[y],
-            xerr=_errors(rows, x),
-            yerr=_errors(rows, y),
-            fmt=MARKERS[number],
-            color=COLOURS[number],
-            label=kind,
-            capsize=2,
-            elinewidth=1,
-        )
-    if log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
-    _name_points(axes, list(table.index), table[x], table[y])
-    _finish(axes, x_label, y_label, legend=kinds.nunique() > 1)
-    return axes
+    panels = {y: y_label} if isinstance(y, str) else dict(y)
+    size = (SIZE_INCHES[0], 0.2 + 2.9 * len(panels))
+    figure, grid = plt.subplots(len(panels), sharex=True, squeeze=False, figsize=size)
+    for axes, (column, label) in zip(grid[:, 0], panels.items(), strict=True):
+        rows = table[table[column].notna()]
+        _scatter_kinds(axes, rows, x, column)
+        if log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
+        axes.margins(x=0.12, y=0.1)
+        _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)
+    if table.get("kind", pd.Series(dtype=object)).nunique() > 1:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), **_ABOVE)
+    figure.draw_without_rendering()  # settles where the names can go
+    for axes, column in zip(grid[:, 0], panels, strict=True):
+        rows = table[table[column].notna()]
+        _name_points(axes, list(rows.index), rows[x], rows[column])
+    return grid[-1, 0]
 
 
 def intervals(
@@ -100,20 +102,27 @@ def intervals(
     """Draw one dot with its interval for each row, top to bottom.
 
     Args:
-        table: Index: names. Columns `value`, `{value}_low` and `{value}_high`.
+        table: Index: names; rows of one name share a line. Columns `value`,
+            `{value}_low` and `{value}_high`; `kind` chooses the colour.
         value: Column to draw.
         label: Of the axis, with the unit.
         reference: Where a dashed line marks chance, or no difference.
     """
-    height = 0.9 + 0.27 * len(table)
+    names = list(dict.fromkeys(table.index))
+    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
+    height = 0.9 + 0.27 * len(names) + 0.25 * (kinds.nunique() > 1)
     _, axes = plt.subplots(figsize=(SIZE_INCHES[0], height))
-    rows = np.arange(len(table))[::-1]
-    errors = _errors(table, value)
-    axes.errorbar(table[value], rows, xerr=errors, fmt="o", color=COLOURS[0], capsize=2)
-    axes.set_yticks(rows, [str(name) for name in table.index])
-    axes.set_ylim(-0.6, len(table) - 0.4)
+    for number, kind in enumerate(dict.fromkeys(kinds)):
+        rows = table[(kinds == kind).to_numpy()]
+        lines = [len(names) - 1 - names.index(name) for name in rows.index]
+        style = {"fmt": MARKERS[number], "color": COLOURS[number], "label": kind}
+        axes.errorbar(rows[value], lines, xerr=_errors(rows, value), capsize=2, **style)
+    axes.set_yticks(range(len(names)), [str(name) for name in names][::-1])
+    axes.set_ylim(-0.6, len(names) - 0.4)
     if reference is not None:
         axes.axvline(reference, color=COLOURS[-1], linestyle="--", linewidth=1)
+    if kinds.nunique() > 1:
+        axes.figure.legend(*axes.get_legend_handles_labels(), **_ABOVE)
     _finish(axes, label, "", legend=False)
     return axes
 
@@ -216,19 +225,49 @@ def _errors(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64] | None:
     return ends.clip(min=0)
 
 
-def _name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
-    """Write each name beside its point, towards the middle of the axes."""
-    middle = np.exp(np.log(x).mean()) if axes.get_xscale() == "log" else np.mean(x)
-    for name, at_x, at_y in zip(names, x, y, strict=True):
-        right = at_x <= middle
-        axes.annotate(
-            str(name),
-            (at_x, at_y),
-            xytext=(5 if right else -5, 4),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            fontsize=7.5,
+def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw the points, a colour and a marker for each value of `kind`."""
+    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
+    for number, kind in enumerate(dict.fromkeys(kinds)):
+        rows = table[kinds == kind]
+        axes.errorbar(
+            rows[x],
+            rows[y],
+            xerr=_errors(rows, x),
+            yerr=_errors(rows, y),
+            fmt=MARKERS[number],
+            color=COLOURS[number],
+            label=kind,
+            capsize=2,
+            elinewidth=1,
         )
+
+
+def _name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
+    """Write each name beside its point, where it covers least of what is there."""
+    points = axes.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox.from_bounds(*(point - 4), 8, 8) for point in points]
+    for name, at in zip(names, zip(x, y, strict=True), strict=True):
+        text = axes.annotate(str(name), at, (0, 0), textcoords="offset points")
+        text.set(fontsize=7.5, va="center")
+        best = min(_NAME_PLACES, key=lambda place: _covered(text, place, axes, taken))
+        _covered(text, best, axes, taken)
+        taken.append(text.get_window_extent())
+
+
+def _covered(text: Any, place: Any, axes: Axes, taken: Sequence[Bbox]) -> float:
+    """Put a name in a place; return the area that it covers or that sticks out."""
+    text.xyann, side = place[:2], place[2]
+    text.set_ha(side)
+    box = text.get_window_extent()
+    inside = Bbox.intersection(box, axes.bbox)
+    shared = [Bbox.intersection(box, other) for other in taken]
+    outside = _area(box) - (_area(inside) if inside else 0)
+    return 3 * outside + sum(_area(part) for part in shared if part)
+
+
+def _area(box: Bbox) -> float:
+    return float(box.width * box.height)
 
 
 def _finish(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:

@@ -14,8 +14,8 @@ def littles_law(throughput_per_s: float, response_s: float) -> float:
     """Mean number of requests in the system: throughput times mean response time.
 
     Args:
-        throughput_per_s: Completed requests a second, >= 0.
-        response_s: Mean time from arrival to completion, >= 0.
+        throughput_per_s: Answers a second, >= 0.
+        response_s: Mean time from arrival to answer, >= 0.
 
     Raises:
         ValueError: If either is negative or not finite.
@@ -191,7 +191,7 @@ def amdahl_speedup(
 
     Args:
         parallel_fraction: Part of the single worker's time that divides, in [0, 1].
-        workers: >= 1.
+        workers: How many share it, >= 1.
         overhead: Communication, as a fraction of the single worker's time, >= 0.
 
     Returns:

@@ -112,8 +112,8 @@ def cosine_similarity(queries: npt.ArrayLike, items: npt.ArrayLike) -> Floats:
     Raises:
         ValueError: If dimensions differ or a vector is not finite.
 
-    >>> cosine_similarity([[1.0, 1.0]], [[2.0, 2.0], [-1.0, 1.0]]).round(6).tolist()
-    [[1.0, 0.0]]
+    >>> cosine_similarity([[3.0, 4.0]], [[6.0, 8.0], [1.0, 0.0]]).round(3).tolist()
+    [[1.0, 0.6]]
     """
     left, right = normalize(queries), normalize(items)
     _check_same_dim(left, right)
