@@ -1,7 +1,6 @@
 """Text to unit vectors in three steps that can be called apart: tokenise, run, pool.
 
-`Encoder` runs a transformer, `StaticEncoder` only looks its tokens up in a table. The
-weights of all-MiniLM-L6-v2 come with the installation; any other model does by name.
+`Encoder` runs a transformer, `StaticEncoder` only looks its tokens up in a table.
 """
 
 import hashlib
@@ -166,7 +165,7 @@ class StaticEncoder:
         """
         sums = [self.table[row].sum(axis=0) for row in self.tokenize(texts)]
         table = np.array(sums, dtype=np.float32).reshape(len(sums), self.dim)
-        return normalize(table).astype(np.float32, copy=False)  # of the mean: the same
+        return np.asarray(normalize(table), dtype=np.float32)  # of the mean: the same
 
 
 def load_encoder(
@@ -197,7 +196,7 @@ def load_encoder(
     """
     _check_options(pooling, device, dtype)
     source = minilm_folder() if model is None else model
-    with _quietly() as transformers:
+    with _quiet_transformers() as transformers:
         network, report = transformers.AutoModel.from_pretrained(
             source, dtype=getattr(torch, dtype), output_loading_info=True
         )
@@ -235,15 +234,14 @@ def random_encoder(
     768
     """
     _check_options("mean", device, dtype)
-    transformers = _transformers()
-    config = transformers.BertConfig(**dimensions)
-    tokenizer = _fitting_tokenizer(minilm_folder(), max_length, config)
-    if config.vocab_size < (least := tokenizer.get_vocab_size()):
-        raise ValueError(f"vocab_size must be {least} or more; got {config.vocab_size}")
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with _quiet_transformers() as transformers, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = transformers.AutoModel.from_config(config)
-    return Encoder(tokenizer, network.to(getattr(torch, dtype)).eval())
+        network = transformers.BertModel(transformers.BertConfig(**dimensions))
+    tokenizer = _fitting_tokenizer(minilm_folder(), max_length, network.config)
+    size = network.config.vocab_size
+    if size < (least := tokenizer.get_vocab_size()):
+        raise ValueError(f"vocab_size must be at least {least}; got {size}")
+    return Encoder(tokenizer, network.to(device, getattr(torch, dtype)).eval())
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
@@ -285,18 +283,12 @@ def _fitting_tokenizer(source: str | Path, max_length: int, config: Any) -> Toke
     return load_tokenizer(source, max_length)
 
 
-def _transformers() -> Any:
-    """Import transformers where a model is asked for: it takes seconds."""
+@contextmanager
+def _quiet_transformers() -> Iterator[Any]:
+    """Import transformers (it takes seconds) and let it print nothing."""
     import transformers
 
-    return transformers
-
-
-@contextmanager
-def _quietly() -> Iterator[Any]:
-    """Give transformers, without progress bars and reports of unused weights."""
-    transformers = _transformers()
-    logging = transformers.logging
+    logging: Any = transformers.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -21,6 +21,11 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIZE_INCHES = (4.2, 2.9)
+_ABOVE: dict[str, Any] = {"loc": "outside upper center", "ncols": 2}
+_NAME_PLACES = [  # right, left, then above and below on either side
+    *((6, 0, "left"), (-6, 0, "right"), (4, 8, "left"), (4, -8, "left")),
+    *((-4, 8, "right"), (-4, -8, "right"), (0, 10, "center"), (0, -10, "center")),
+]
 
 
 def use_style() -> None:
@@ -93,7 +98,8 @@ def trade_off(
     for axes, column in zip(grid[:, 0], panels, strict=True):
         rows = table[table[column].notna()]
         _name_points(axes, list(rows.index), rows[x], rows[column])
-    return grid[-1, 0]
+    lowest: Axes = grid[-1, 0]
+    return lowest
 
 
 def intervals(
@@ -117,7 +123,7 @@ def intervals(
         lines = [len(names) - 1 - names.index(name) for name in rows.index]
         style = {"fmt": MARKERS[number], "color": COLOURS[number], "label": kind}
         axes.errorbar(rows[value], lines, xerr=_errors(rows, value), capsize=2, **style)
-    axes.set_yticks(range(len(names)), [str(name) for name in names][::-1])
+    axes.set_yticks(range(len(names))[::-1], [str(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     if reference is not None:
         axes.axvline(reference, color=COLOURS[-1], linestyle="--", linewidth=1)
@@ -159,6 +165,7 @@ def lines(
     x_label: str,
     y_label: str,
     predicted: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]] | None = None,
+    dashed: str = "predicted",
     log: str = "",
 ) -> Axes:
     """Draw measured series as marked lines and predicted ones as dashed lines.
@@ -168,12 +175,13 @@ def lines(
         x_label: With its unit.
         y_label: With its unit.
         predicted: Name -> (x, y); a name found in `series` shares its colour.
+        dashed: What a dashed line of such a name is called in the legend.
         log: Axes on a logarithmic scale: "", "x", "y" or "xy".
     """
     _, axes = plt.subplots()
     names = list(dict.fromkeys([*series, *(predicted or {})]))
     for name, (x, y) in (predicted or {}).items():
-        label = f"{name}, predicted" if name in series else name
+        label = f"{name}, {dashed}" if name in series else name
         colour = COLOURS[names.index(name)]
         axes.plot(x, y, linestyle="--", color=colour, label=label, linewidth=1.2)
     for name, (x, y) in series.items():
@@ -246,10 +254,10 @@ def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 def _name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
     """Write each name beside its point, where it covers least of what is there."""
     points = axes.transData.transform(np.column_stack([x, y]))
-    taken = [Bbox.from_bounds(*(point - 4), 8, 8) for point in points]
+    taken = [Bbox([point - 4, point + 4]) for point in points]
     for name, at in zip(names, zip(x, y, strict=True), strict=True):
         text = axes.annotate(str(name), at, (0, 0), textcoords="offset points")
-        text.set(fontsize=7.5, va="center")
+        text.set(fontsize=8, va="center")
         best = min(_NAME_PLACES, key=lambda place: _covered(text, place, axes, taken))
         _covered(text, best, axes, taken)
         taken.append(text.get_window_extent())

@@ -59,7 +59,7 @@ def test_shares_of_a_layer_add_up_to_it(n_processes):
 
 
 def test_a_dead_rank_is_named_and_the_other_ended():
-    with pytest.raises(RuntimeError, match="got rank 1: .* with exit code 7"):
+    with pytest.raises(RuntimeError, match=r"got rank 1: .* with exit code 7"):
         run_ranks(fail, "die", n_processes=2)
 
 

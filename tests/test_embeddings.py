@@ -1,0 +1,215 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from recsys_lib.embeddings import (
+    ARCHITECTURES,
+    StaticEncoder,
+    load_encoder,
+    minilm_folder,
+    random_encoder,
+    static_encoder,
+)
+from recsys_lib.tokens import Tokens
+
+TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
+TINY = {
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return random_encoder(TINY, max_length=16)
+
+
+@pytest.fixture
+def tiny_folder(tiny, tmp_path):
+    tiny.model.save_pretrained(tmp_path)
+    shutil.copy(minilm_folder() / "tokenizer.json", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Hidden states by transformers alone, one text at a time, attention unfused."""
+    folder = minilm_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        outputs = [model(**tokenizer(text, return_tensors="pt")) for text in TEXTS]
+    return [output.last_hidden_state[0].double().numpy() for output in outputs]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_equals_transformers_own_computation(encoder, reference, pooling):
+    vectors = dataclasses.replace(encoder, pooling=pooling).encode(TEXTS)
+    for vector, hidden in zip(vectors, reference, strict=True):
+        pooled = hidden[0] if pooling == "cls" else hidden.mean(axis=0)
+        expected = pooled / np.sqrt((pooled**2).sum())
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(encoder):
+    return np.concatenate([encoder.encode([text]) for text in TEXTS])
+
+
+def test_vectors_are_float32_of_length_one(encoder):
+    vectors = encoder.encode(TEXTS)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (4, encoder.dim) == (4, 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_like_texts_are_near(encoder):
+    cat, kitten, tax = encoder.encode(["a cat", "a kitten", "income tax law"])
+    assert cat @ kitten > cat @ tax + 0.3
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(4)), st.integers(1, 5))
+def test_neither_order_nor_batches_matter(encoder, alone, order, batch_size):
+    together = encoder.encode([TEXTS[i] for i in order], batch_size=batch_size)
+    np.testing.assert_allclose(together, alone[order], atol=2e-6)
+
+
+def test_the_three_steps_are_the_encoder(encoder):
+    tokens = encoder.tokenize(TEXTS)
+    hidden = encoder.forward(tokens)
+    assert hidden.shape == (*tokens.ids.shape, 384)
+    pooled = encoder.pool(hidden, tokens.mask).numpy()
+    np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
+
+
+def test_more_padding_changes_nothing(encoder):
+    tokens = encoder.tokenize(TEXTS)
+    wider = Tokens(
+        np.pad(tokens.ids, [(0, 0), (0, 9)]), np.pad(tokens.mask, [(0, 0), (0, 9)])
+    )
+    pooled = encoder.pool(encoder.forward(wider), wider.mask)
+    np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
+
+
+def test_longer_texts_are_cut(encoder):
+    assert encoder.tokenize(["sea " * 200]).ids.shape == (1, 128)
+    cut = encoder.encode(["sea " * 126, "sea " * 200])
+    np.testing.assert_allclose(cut[0], cut[1], atol=2e-6)
+
+
+def test_no_text_gives_no_vector(encoder):
+    assert encoder.encode([]).shape == (0, 384)
+    assert static_encoder(encoder).encode([]).shape == (0, 384)
+
+
+def test_dropout_is_off_and_sizes_are_counted(encoder, tiny):
+    for one in (encoder, tiny):
+        assert not any(module.training for module in one.model.modules())
+    assert (encoder.n_parameters, encoder.size_bytes) == (22_713_216, 90_852_864)
+    assert tiny.n_parameters == 30_522 * 8 + 18 * 8 + 16 + 600 + 72
+
+
+def test_loading_prints_nothing(tiny_folder, capfd):
+    load_encoder(tiny_folder, max_length=8)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_comes_back_as_saved(tiny, tiny_folder):
+    loaded = load_encoder(tiny_folder, max_length=16)
+    np.testing.assert_allclose(loaded.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
+    half = load_encoder(tiny_folder, max_length=16, dtype="bfloat16")
+    assert half.size_bytes == tiny.size_bytes / 2
+    assert half.encode(TEXTS).dtype == np.float32
+    np.testing.assert_allclose(half.encode(TEXTS), tiny.encode(TEXTS), atol=0.1)
+
+
+def test_random_weights_follow_the_seed_alone():
+    state = torch.random.get_rng_state()
+    first, again, other = (
+        random_encoder(TINY, max_length=9, seed=s) for s in (1, 1, 2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.array_equal(first.encode(TEXTS), again.encode(TEXTS))
+    assert not np.allclose(first.encode(TEXTS), other.encode(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("name", "n"), [("bert-base", 109_482_240), ("bert-large", 335_141_888)]
+)
+def test_architectures_have_the_published_size(name, n):
+    with torch.device("meta"):
+        assert BertModel(BertConfig(**ARCHITECTURES[name])).num_parameters() == n
+
+
+def test_static_is_the_mean_of_the_token_vectors(encoder):
+    static = static_encoder(encoder)
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    table = encoder.model.get_input_embeddings().weight.detach().double().numpy()
+    for text, vector in zip(TEXTS, static.encode(TEXTS), strict=True):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        mean = table[ids].mean(axis=0) if ids else np.zeros(384)
+        expected = mean / (np.sqrt((mean**2).sum()) or 1)
+        np.testing.assert_allclose(vector, expected, atol=1e-6)
+    assert (static.dim, static.n_parameters) == (384, 30_522 * 384)
+    assert static.size_bytes == 4 * static.n_parameters
+
+
+def test_a_static_table_by_hand(encoder):
+    table = np.zeros((30_522, 2), np.float32)
+    table[9121], table[2466] = (3, 0), (0, 4)  # "toy", "story"
+    vectors = StaticEncoder(encoder.tokenizer, table).encode(["toy story", "Toy"])
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [1, 0]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "max"}, 'pooling must be "mean" or "cls"'),
+        ({"dtype": "int8"}, "dtype must be float32"),
+        ({"device": "tpu"}, "where no GPU is found"),
+        ({"max_length": 513}, "at most 512; got 513"),
+    ],
+)
+def test_refuses_options(options, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        load_encoder(**options)
+
+
+def test_refuses_a_vocabulary_without_the_tokenizer_s():
+    with pytest.raises(ValueError, match="at least 30522; got 9"):
+        random_encoder({**TINY, "vocab_size": 9}, max_length=9)
+
+
+def test_refuses_weights_that_are_not_all_there(tiny_folder):
+    weights = load_file(tiny_folder / "model.safetensors")
+    del weights["encoder.layer.0.output.dense.bias"]
+    save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"got none for \['encoder.layer.0.output.de"):
+        load_encoder(tiny_folder, max_length=9)
+
+
+def test_refuses_carried_weights_that_were_changed(monkeypatch):
+    monkeypatch.setattr("recsys_lib.embeddings.MINILM_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=r"must have sha256 0000.*reinstall"):
+        minilm_folder()
+
+
+def test_refuses_no_batch_and_no_sequence(encoder):
+    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+        encoder.encode(TEXTS, batch_size=0)
+    with pytest.raises(TypeError, match="must be a sequence of str"):
+        encoder.encode("Toy Story")
+    with pytest.raises(ValueError, match="got 0 texts"):
+        encoder.tokenize([])
