@@ -10,6 +10,8 @@ ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
 PY := $(ENV)/bin/python
 READY := $(ENV)/.recsys-book-ready
 export PYTHONUNBUFFERED := 1
+# Waiting OpenMP threads sleep: spinning ones stall each other on a shared machine.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup data book test check lab clean
 help:
