@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 # Waiting OpenMP threads sleep: spinning ones stall each other on a shared machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup data book test check lab clean
+.PHONY: FORCE help setup data book test check lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -42,8 +42,14 @@ book: data
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)"
 
-test: data
+# Tests run when anything they could see is newer than their last success.
+SEEN := $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)
+test: data _build/tested
+	@echo "Every test passed on these files; delete _build/tested to run them again."
+
+_build/tested: $(or $(wildcard $(SEEN)),FORCE) $(READY)
 	$(PY) -m pytest
+	@mkdir -p _build && touch $@
 
 check: $(READY)
 	$(PY) -m ruff check .

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -286,7 +287,9 @@ def _fitting_tokenizer(source: str | Path, max_length: int, config: Any) -> Toke
 @contextmanager
 def _quiet_transformers() -> Iterator[Any]:
     """Import transformers (it takes seconds) and let it print nothing."""
-    import transformers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm misses a widget inside of Jupyter
+        import transformers
 
     logging: Any = transformers.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

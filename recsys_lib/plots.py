@@ -14,14 +14,17 @@ import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIZE_INCHES = (4.2, 2.9)
-_ABOVE: dict[str, Any] = {"loc": "outside upper center", "ncols": 2}
+_ABOVE: dict[str, Any] = {
+    **{"loc": "outside upper center", "ncols": 3, "columnspacing": 1},
+    **{"handletextpad": 0.4, "handlelength": 1.2},
+}
 _NAME_PLACES = [  # right, left, then above and below on either side
     *((6, 0, "left"), (-6, 0, "right"), (4, 8, "left"), (4, -8, "left")),
     *((-4, 8, "right"), (-4, -8, "right"), (0, 10, "center"), (0, -10, "center")),
@@ -87,10 +90,9 @@ def trade_off(
     for axes, (column, label) in zip(grid[:, 0], panels.items(), strict=True):
         rows = table[table[column].notna()]
         _scatter_kinds(axes, rows, x, column)
+        axes.margins(x=0.15, y=0.1)
         if log_x:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
-        axes.margins(x=0.12, y=0.1)
+            _log_scale(axes, "x")
         _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)
     if table.get("kind", pd.Series(dtype=object)).nunique() > 1:
         figure.legend(*grid[0, 0].get_legend_handles_labels(), **_ABOVE)
@@ -121,8 +123,8 @@ def intervals(
     for number, kind in enumerate(dict.fromkeys(kinds)):
         rows = table[(kinds == kind).to_numpy()]
         lines = [len(names) - 1 - names.index(name) for name in rows.index]
-        style = {"fmt": MARKERS[number], "color": COLOURS[number], "label": kind}
-        axes.errorbar(rows[value], lines, xerr=_errors(rows, value), capsize=2, **style)
+        errors = {"xerr": _errors(rows, value), "label": kind}
+        _dots(axes, rows[value], lines, number, **errors)
     axes.set_yticks(range(len(names))[::-1], [str(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     if reference is not None:
@@ -150,12 +152,13 @@ def ecdf(
         axes.plot(steps, shares, color=COLOURS[number], label=name)
     for mark in marks:
         axes.axhline(mark, color=COLOURS[-1], linestyle=":", linewidth=0.8)
-        axes.annotate(
-            f"p{100 * mark:g}", (1.0, mark), xycoords=("axes fraction", "data")
-        )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
-    _finish(axes, x_label, "share of requests", legend=len(samples) > 1)
+        side = "bottom" if mark == max(marks) else "top"
+        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": side}
+        axes.annotate(f"p{100 * mark:g}", (1.01, mark), fontsize=8, **at)
+    _log_scale(axes, "x")
+    if len(samples) > 1:
+        axes.figure.legend(*axes.get_legend_handles_labels(), **_ABOVE)
+    _finish(axes, x_label, "share of requests", legend=False)
     return axes
 
 
@@ -165,7 +168,6 @@ def lines(
     x_label: str,
     y_label: str,
     predicted: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]] | None = None,
-    dashed: str = "predicted",
     log: str = "",
 ) -> Axes:
     """Draw measured series as marked lines and predicted ones as dashed lines.
@@ -175,13 +177,12 @@ def lines(
         x_label: With its unit.
         y_label: With its unit.
         predicted: Name -> (x, y); a name found in `series` shares its colour.
-        dashed: What a dashed line of such a name is called in the legend.
         log: Axes on a logarithmic scale: "", "x", "y" or "xy".
     """
     _, axes = plt.subplots()
     names = list(dict.fromkeys([*series, *(predicted or {})]))
     for name, (x, y) in (predicted or {}).items():
-        label = f"{name}, {dashed}" if name in series else name
+        label = f"{name}, predicted" if name in series else name
         colour = COLOURS[names.index(name)]
         axes.plot(x, y, linestyle="--", color=colour, label=label, linewidth=1.2)
     for name, (x, y) in series.items():
@@ -197,8 +198,7 @@ def lines(
             **style,
         )
     for axis in log:
-        getattr(axes, f"set_{axis}scale")("log")
-        getattr(axes, f"{axis}axis").set_major_formatter(FuncFormatter(_plain_number))
+        _log_scale(axes, axis)
     _finish(axes, x_label, y_label, legend=len(names) > 1)
     return axes
 
@@ -238,17 +238,14 @@ def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
     for number, kind in enumerate(dict.fromkeys(kinds)):
         rows = table[kinds == kind]
-        axes.errorbar(
-            rows[x],
-            rows[y],
-            xerr=_errors(rows, x),
-            yerr=_errors(rows, y),
-            fmt=MARKERS[number],
-            color=COLOURS[number],
-            label=kind,
-            capsize=2,
-            elinewidth=1,
-        )
+        errors = {"xerr": _errors(rows, x), "yerr": _errors(rows, y)}
+        _dots(axes, rows[x], rows[y], number, label=kind, **errors)
+
+
+def _dots(axes: Axes, x: Any, y: Any, number: int, **options: Any) -> None:
+    """Draw the points of one kind, with their intervals."""
+    look: dict[str, Any] = {"fmt": MARKERS[number], "color": COLOURS[number], "ms": 4.5}
+    axes.errorbar(x, y, **look, capsize=2, elinewidth=1, **options)
 
 
 def _name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
@@ -284,6 +281,17 @@ def _finish(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:
     if legend:
         axes.legend()
     sns.despine(ax=axes)
+
+
+def _log_scale(axes: Axes, side: str) -> None:
+    """Make one axis logarithmic; on a short one name also 2 and 5 of each decade."""
+    getattr(axes, f"set_{side}scale")("log")
+    axis = getattr(axes, f"{side}axis")
+    low, high = axis.get_view_interval()
+    steps = (1.0, 2.0, 5.0) if high < 60 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_major_formatter(FuncFormatter(_plain_number))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _plain_number(value: float, _position: int | None = None) -> str:
