@@ -28,6 +28,7 @@ _ABOVE: dict[str, Any] = {
 _NAME_PLACES = [  # right, left, then above and below on either side
     *((6, 0, "left"), (-6, 0, "right"), (4, 8, "left"), (4, -8, "left")),
     *((-4, 8, "right"), (-4, -8, "right"), (0, 10, "center"), (0, -10, "center")),
+    *((0, 18, "center"), (0, -18, "center")),
 ]
 
 
@@ -90,7 +91,7 @@ def trade_off(
     for axes, (column, label) in zip(grid[:, 0], panels.items(), strict=True):
         rows = table[table[column].notna()]
         _scatter_kinds(axes, rows, x, column)
-        axes.margins(x=0.15, y=0.1)
+        axes.margins(x=0.2, y=0.1)
         if log_x:
             _log_scale(axes, "x")
         _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)

@@ -40,6 +40,34 @@ def test_trade_off_names_every_point():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("ms", "nDCG")
 
 
+def test_trade_off_draws_a_panel_for_each_gain():
+    table = TABLE.assign(auc=[0.5, np.nan, 0.8])
+    gains = {"quality": "nDCG", "auc": "AUC"}
+    lowest = plots.trade_off(table, x="ms", y=gains, x_label="ms")
+    upper = lowest.figure.axes[0]
+    assert [axes.get_ylabel() for axes in (upper, lowest)] == ["nDCG", "AUC"]
+    assert (upper.get_xlabel(), lowest.get_xlabel()) == ("", "ms")
+    assert texts(lowest) == ["popularity", "text"], "a row without a value stays out"
+
+
+def test_names_of_points_do_not_cover_each_other():
+    table = TABLE.assign(ms=[1.0, 1.1, 1.2], quality=[0.3, 0.31, 0.3])
+    axes = plots.trade_off(table, x="ms", y="quality", x_label="ms", y_label="nDCG")
+    boxes = [text.get_window_extent() for text in axes.texts]
+    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
+    assert not any(a.overlaps(b) for a, b in pairs)
+
+
+def test_intervals_of_one_name_share_a_line():
+    table = TABLE.set_axis(["EASE", "text", "text"]).assign(
+        kind=["-", "raw", "centred"]
+    )
+    axes = plots.intervals(table, value="quality", label="nDCG")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["EASE", "text"]
+    heights = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in "os^"]
+    assert heights == [1, 0, 0]
+
+
 def test_intervals_keep_the_order_of_the_table():
     axes = plots.intervals(TABLE, value="quality", label="nDCG", reference=0.25)
     labels = [label.get_text() for label in axes.get_yticklabels()]
@@ -54,6 +82,15 @@ def test_ecdf_rises_from_nothing_to_all():
     assert (y[0], y[-1]) == (0, 1)
     assert x[200] == pytest.approx(50.5)
     assert texts(axes) == ["p50", "p99"]
+
+
+def test_a_short_logarithmic_axis_still_has_numbers():
+    axes = plots.lines({"a": ([2, 9], [1, 2])}, x_label="ms", y_label="y", log="x")
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    ticks = [at for at in axes.get_xticks() if low <= at <= high]
+    assert ticks == [2, 5]
+    assert axes.xaxis.get_major_formatter()(5) == "5"
 
 
 def test_lines_pair_measured_and_predicted_by_colour():
