@@ -10,8 +10,9 @@ ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
 PY := $(ENV)/bin/python
 READY := $(ENV)/.recsys-book-ready
 export PYTHONUNBUFFERED := 1
-# Waiting OpenMP threads sleep: spinning ones stall each other on a shared machine.
+# Waiting threads sleep, and BLAS has one: spinning pools take cores from each other.
 export OMP_WAIT_POLICY := PASSIVE
+export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: FORCE help setup data book test check lab clean
 help:

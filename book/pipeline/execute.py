@@ -144,17 +144,16 @@ def _papermill(
             at = f"cell {seen} of {len(chapter.code)}"
             say(f"{chapter.stem}: {at}, {time.perf_counter() - begun:.0f} s")
 
-    with _private_socket() as config, tempfile.TemporaryDirectory() as scratch:
+    with _private_socket() as config:
         try:
             return papermill.execute_notebook(
                 chapter.notebook,
-                Path(scratch, "executed.ipynb"),
+                None,  # no file: papermill would write it twice for every cell
                 parameters,
                 engine_name="book",
                 language="python",
                 progress_bar=False,
                 cwd=chapter.path.parent,
-                autosave_cell_every=0,
                 config=config,
                 tell=tell,
             )
