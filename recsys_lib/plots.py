@@ -58,7 +58,7 @@ def use_style() -> None:
         },
     )
     if get_ipython() is not None:
-        set_matplotlib_formats("svg", metadata={"Date": None})
+        set_matplotlib_formats("svg", metadata={"Date": None}, bbox_inches=None)
 
 
 def trade_off(
