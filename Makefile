@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book test check lab clean
+.PHONY: FORCE help setup data book test check picture lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -58,6 +58,9 @@ check: $(READY)
 	$(PY) -m mypy
 	$(ENV)/bin/codespell
 	$(PY) -m book.pipeline check
+
+picture: $(READY)
+	@$(PY) -m book.pipeline picture
 
 lab: data
 	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters

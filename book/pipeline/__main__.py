@@ -1,4 +1,4 @@
-"""The press on the command line: `python -m book.pipeline build|check|data`."""
+"""The press on the command line: `python -m book.pipeline build|check|data|picture`."""
 
 import argparse
 import contextlib
@@ -172,6 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     verbs.add_parser("check", help="check the prose without running anything")
     verbs.add_parser("data", help="get the data files and check their hashes")
+    verbs.add_parser("picture", help="photograph the built book for the README")
     chosen = parser.parse_args(arguments)
     try:
         _do(chosen, Path.cwd())
@@ -188,6 +189,10 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         fetched = fetch_data(data_folder())
         print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
         return None
+    if chosen.verb == "picture":
+        from book.pipeline.picture import take_picture  # its browser is for developers
+
+        return take_picture(root / "_build/html", root / "book/_static/book.png")
     began = time.perf_counter()
     selected = frozenset(chosen.chapters.split())
     folder = chosen.build_folder / "partial" if selected else chosen.build_folder
