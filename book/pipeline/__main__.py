@@ -7,16 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.claims import load_claims
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fetch import fetch_data
-from book.pipeline.fingerprint import Inputs, fingerprint
+from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
 from book.pipeline.pages import ledger, provenance
 from book.pipeline.render import render, swap
 from book.pipeline.results import Results
@@ -90,22 +92,36 @@ def run_chapters(
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
     )
-
-    def current(chapter: Chapter) -> Run:
-        wanted, kept = (
-            fingerprint(chapter, parameters, inputs),
-            load_run(store, chapter),
-        )
+    runs: dict[Chapter, Run] = {}
+    waiting: list[tuple[Chapter, Fingerprint, float | None]] = []
+    for chapter in chapters:
+        wanted = fingerprint(chapter, parameters, inputs)
+        kept = load_run(store, chapter)
         if kept and not (changes := wanted.changes(kept.parts)):
             print(f"{chapter.stem}: unchanged, {wanted.digest}")
-            return kept
+            runs[chapter] = kept
+            continue
         why = f"changed: {', '.join(changes)}" if kept else "first run"
         print(f"{chapter.stem}: {why}")
-        expected_s = kept.seconds if kept else None
-        return execute(chapter, parameters, wanted, store=store, expected_s=expected_s)
+        waiting.append((Chapter(chapter.path), wanted, kept.seconds if kept else None))
+    run_one = partial(_run_one, parameters=parameters, store=store)
+    if parameters["profile"] == "smoke" and len(waiting) > 1:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+            done = list(workers.map(run_one, waiting))
+    else:
+        done = [run_one(one) for one in waiting]
+    fresh = dict(zip((one[0] for one in waiting), done, strict=True))
+    return {chapter: (runs | fresh)[chapter] for chapter in chapters}
 
-    with ThreadPoolExecutor(2 if parameters["profile"] == "smoke" else 1) as workers:
-        return dict(zip(chapters, workers.map(current, chapters), strict=True))
+
+def _run_one(
+    one: tuple[Chapter, Fingerprint, float | None],
+    *,
+    parameters: Mapping[str, object],
+    store: Path,
+) -> Run:
+    chapter, wanted, expected_s = one
+    return execute(chapter, parameters, wanted, store=store, expected_s=expected_s)
 
 
 def facts(parameters: Mapping[str, object]) -> dict[str, object]:

@@ -37,6 +37,7 @@ class _Given(SphinxRole):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the roles and the math renderer."""
     app.connect("builder-inited", _load_results)
+    app.connect("html-page-context", _leave_thebe_out, priority=900)
     app.add_role("record", _Citation())
     app.add_role("interval", _Citation())
     app.add_role("given", _Given())
@@ -47,6 +48,19 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _load_results(app: Sphinx) -> None:
     results = Results.load(Path(app.srcdir) / "results")
     app.book_results = results  # type: ignore[attr-defined]
+
+
+def _leave_thebe_out(
+    _app: Sphinx, _page: str, _name: str, context: Any, *_: Any
+) -> None:
+    """Live cells need a server, and the theme adds their script twice: an error."""
+    scripts = context.get("script_files", [])
+    context["script_files"] = [s for s in scripts if not _of_thebe(s)]
+
+
+def _of_thebe(script: Any) -> bool:
+    attributes = getattr(script, "attributes", {})
+    return "thebe" in f"{script} {attributes.get('body', '')}".lower()
 
 
 def _inline_math(writer: HTML5Translator, node: nodes.math) -> None:

@@ -44,7 +44,7 @@ def bare_numerals(text: str) -> list[tuple[int, str]]:
         (line, number) pairs; a decimal, or an integer followed by a unit, counts.
 
     >>> bare_numerals("It took 12.5 ms for {record}`ch1.n` texts, $k = 1.5$.")
-    [(1, '12.5')]
+    [(1, '12.5 ms')]
     """
     plain = _SECTION.sub(_blank, _CODE.sub(_blank, text))
     return [
