@@ -48,9 +48,7 @@ def build(
         raise BookError(
             f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}"
         )
-    for chapter in chapters:
-        if faults := prose_faults(chapter):
-            raise BookError("\n".join(faults))
+    check(root)  # before anything runs
     store = root / "_build/runs" / f"{parameters['profile']}-{parameters['device']}"
     runs = run_chapters(chapters, parameters, root, store)
     results = Results(

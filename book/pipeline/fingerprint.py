@@ -15,6 +15,7 @@ from pathlib import Path
 from IPython.core.inputtransformer2 import TransformerManager
 
 from book.pipeline.chapters import Chapter
+from recsys_lib.tables import sha256_of
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ def _canonical(name: str) -> str:
 
 def hash_file(path: Path) -> str:
     """Sixteen hexadecimal digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def _hash(content: bytes) -> str:

@@ -1,7 +1,7 @@
 """Pages and page feet that the press writes itself, from claims, records and runs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.claims import VERDICTS, Claim, evidence, judge
@@ -89,9 +89,7 @@ def _claim(claim: Claim, results: Results) -> str:
 """
 
 
-def provenance(
-    runs: Mapping[Chapter, Run], machine: Machine, stale: Iterable[str] = ()
-) -> str:
+def provenance(runs: Mapping[Chapter, Run], machine: Machine) -> str:
     """Appendix C: the machine, each chapter's status, and every input's hash."""
     versions = "\n".join(f"| {k} | {v} |" for k, v in machine.versions.items())
     status = "\n".join(
