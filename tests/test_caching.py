@@ -1,11 +1,21 @@
+import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from cachetools import LFUCache, LRUCache, TTLCache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_lib.caching import BufferPool, che_hit_ratio, replay, replay_pool
+from recsys_lib.caching import (
+    POLICIES,
+    BufferPool,
+    CachedEncoder,
+    che_hit_ratio,
+    replay,
+    replay_pool,
+)
 from recsys_lib.load import arrival_times
 from recsys_lib.queueing import erlang_b
 
@@ -35,13 +45,58 @@ def test_lru_and_fifo_equal_naive_caches(trace, size):
         assert replay(trace, size=size, policy=policy) == pytest.approx(expected)
 
 
+def naive_lfu_hits(trace, size):
+    uses: dict[int, tuple[int, int]] = {}
+    hits = []
+    for now, key in enumerate(trace):
+        hits.append(key in uses)
+        if key not in uses and len(uses) == size:
+            del uses[min(uses, key=uses.__getitem__)]
+        uses[key] = (uses.get(key, (0, 0))[0] + 1, now)
+    return hits
+
+
+def naive_optimal_hits(trace, size):
+    cached: set[int] = set()
+    hits = []
+    for now, key in enumerate(trace):
+        hits.append(key in cached)
+        if key not in cached and len(cached) == size:
+            rest = trace[now + 1 :]
+            cached.remove(
+                max(cached, key=lambda k: rest.index(k) if k in rest else len(trace))
+            )
+        cached.add(key)
+    return hits
+
+
+@settings(max_examples=30, deadline=None)
+@given(TRACES, st.integers(1, 6))
+def test_lfu_and_belady_equal_naive_caches_and_none_beats_belady(trace, size):
+    best = replay(trace, size=size, policy="belady")
+    assert best == pytest.approx(np.mean(naive_optimal_hits(trace, size)))
+    expected = np.mean(naive_lfu_hits(trace, size))
+    assert replay(trace, size=size, policy="lfu") == pytest.approx(expected)
+    for policy in ("lru", "fifo", "sieve", "arc"):
+        assert replay(trace, size=size, policy=policy) <= best + 1e-9
+
+
+@pytest.mark.parametrize("policy", ["s3fifo", "sieve", "arc", "wtinylfu"])
+def test_newer_policies_beat_fifo_on_skewed_requests(policy):
+    popularity = 1 / np.arange(1, 1001)
+    rng = np.random.default_rng(0)
+    trace = rng.choice(1000, 20_000, p=popularity / popularity.sum())
+    fifo, best = (replay(trace, size=100, policy=p) for p in ("fifo", "belady"))
+    assert fifo < replay(trace, size=100, policy=policy) < best
+
+
 @settings(max_examples=30, deadline=None)
 @given(TRACES, st.integers(1, 6))
 def test_a_larger_lru_never_hits_less(trace, size):
     assert replay(trace, size=size) <= replay(trace, size=size + 1)
 
 
-@pytest.mark.parametrize("policy", ["lru", "lfu", "fifo"])
+@pytest.mark.parametrize("policy", set(POLICIES) - {"wtinylfu", "s3fifo"})
 def test_a_cache_of_everything_misses_first_sights_only(policy):
     trace = np.random.default_rng(0).integers(0, 20, 500)
     expected = 1 - len(set(trace.tolist())) / 500
@@ -78,6 +133,100 @@ def test_che_is_a_ratio_that_grows_with_size_and_ignores_order(counts, size):
 def test_che_of_equal_items_is_the_cached_share_and_all_that_fits_hits():
     assert che_hit_ratio(np.ones(50), 20) == pytest.approx(0.4)
     assert che_hit_ratio([3, 1, 0], 2) == 1
+
+
+class HashEncoder:
+    """Random unit vectors, the same for the same text; counts what it is asked."""
+
+    dim = 5
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def encode(self, texts):
+        self.asked.append(list(texts))
+        rows = [np.random.default_rng(list(t.encode())).normal(size=5) for t in texts]
+        rows = np.array(rows, np.float32).reshape(-1, 5)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abcdef"), max_size=8), max_size=8),
+    st.integers(1, 7),
+    st.sampled_from([LRUCache, LFUCache]),
+)
+def test_cached_vectors_equal_the_plain_ones(calls, size, kind):
+    cached, plain = CachedEncoder(HashEncoder(), kind(size)), HashEncoder()
+    for texts in calls:
+        vectors = cached.encode(texts)
+        assert vectors.dtype == np.float32
+        assert vectors.shape == (len(texts), cached.dim)
+        assert (vectors == plain.encode(texts)).all()
+    assert cached.hits + cached.misses == sum(map(len, calls))
+
+
+def test_only_misses_are_encoded_once_and_in_one_call():
+    encoder = HashEncoder()
+    cached = CachedEncoder(encoder, LRUCache(10))
+    cached.encode(["b", "a", "b"])
+    cached.encode(["c", "a", "d", "c"])
+    cached.encode(["a", "d"])
+    assert encoder.asked == [["b", "a"], ["c", "d"]]
+    assert (cached.hits, cached.misses) == (5, 4)
+
+
+def test_a_caller_cannot_change_what_is_cached():
+    encoder, cache = HashEncoder(), LRUCache(10)
+    cached = CachedEncoder(encoder, cache)
+    cached.encode(["a"])[:] = 7
+    assert (cached.encode(["a"]) == encoder.encode(["a"])).all()
+    assert not cache["a"].flags.writeable
+    assert cache["a"].base is None  # no batch is kept alive by one row of it
+
+
+def test_vectors_expire_with_a_ttl_cache():
+    now_s = [0.0]
+    encoder = HashEncoder()
+    cache = TTLCache(10, ttl=60, timer=lambda: now_s[0])
+    cached = CachedEncoder(encoder, cache)
+    for now_s[0] in (0, 59, 61, 120):
+        cached.encode(["a"])
+    assert (cached.hits, cached.misses) == (2, 2)
+
+
+def test_threads_share_a_cache_that_is_too_small():
+    cached, plain = CachedEncoder(HashEncoder(), LRUCache(5)), HashEncoder()
+    together = threading.Barrier(8, timeout=10)
+
+    def work(seed):
+        texts = np.random.default_rng(seed).choice(list("abcdefghij"), (100, 4))
+        together.wait()
+        return [(row, cached.encode(row.tolist())) for row in texts]
+
+    with ThreadPoolExecutor(8) as pool:
+        for answers in pool.map(work, range(8)):
+            for texts, vectors in answers:
+                assert (vectors == plain.encode(texts.tolist())).all()
+    assert cached.hits + cached.misses == 8 * 100 * 4
+
+
+def test_encoding_does_not_hold_the_lock():
+    together = threading.Barrier(2, timeout=10)
+
+    class Meeting(HashEncoder):
+        def encode(self, texts):
+            together.wait()  # both threads are inside at once, or this breaks
+            return super().encode(texts)
+
+    cached = CachedEncoder(Meeting(), LRUCache(5))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(cached.encode, [["a"], ["b"]]))
+
+
+def test_texts_must_be_several():
+    with pytest.raises(TypeError, match="sequence of strings; got 'abc'"):
+        CachedEncoder(HashEncoder(), LRUCache(1)).encode("abc")
 
 
 def test_pool_lends_again_what_was_given_back():
@@ -129,6 +278,9 @@ def test_a_buffer_given_back_at_a_moment_serves_that_moment():
     [
         (lambda: replay([1], size=0), "size must be >= 1.*got 0"),
         (lambda: replay([1], size=1, policy="mru"), "policy of .*got 1, 'mru'"),
+        (lambda: replay([1], size=19, policy="s3fifo"), ">= 20 for s3fifo; got 19"),
+        (lambda: replay([1], size=99, policy="wtinylfu"), ">= 100 for wt.*got 99"),
+        (lambda: CachedEncoder(HashEncoder(), LRUCache(0)), "room for 1 or more"),
         (lambda: replay([], size=1), "below the trace's 0 requests; got 0"),
         (lambda: replay([1], size=1, warmup=1), "warmup must be >= 0 .*got 1"),
         (lambda: che_hit_ratio([0, 0], 1), "positive sum; got"),

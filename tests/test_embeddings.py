@@ -1,5 +1,7 @@
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,15 +11,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from recsys_lib.embeddings import (
-    ARCHITECTURES,
-    StaticEncoder,
-    load_encoder,
-    minilm_folder,
-    random_encoder,
-    static_encoder,
-)
-from recsys_lib.tokens import Tokens
+from recsys_lib import openvino_engine
+from recsys_lib.architectures import ARCHITECTURES, random_encoder
+from recsys_lib.embeddings import StaticEncoder, load_encoder, static_encoder
+from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork, convert
+from recsys_lib.tokens import Tokens, minilm_folder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 TINY = {
@@ -31,14 +29,20 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def tiny():
-    return random_encoder(TINY, max_length=16)
+    return random_encoder(TINY, engine="torch", max_length=16)
 
 
 @pytest.fixture
 def tiny_folder(tiny, tmp_path):
-    tiny.model.save_pretrained(tmp_path)
+    tiny.network.model.save_pretrained(tmp_path)
     shutil.copy(minilm_folder() / "tokenizer.json", tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module", params=["openvino", "torch"])
+def encoder(request):
+    """Each engine has to keep the same contract."""
+    return load_encoder(engine=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def test_the_three_steps_are_the_encoder(encoder):
     tokens = encoder.tokenize(TEXTS)
     hidden = encoder.forward(tokens)
     assert hidden.shape == (*tokens.ids.shape, 384)
-    pooled = encoder.pool(hidden, tokens.mask).numpy()
+    pooled = encoder.pool(hidden, tokens.mask)
     np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
 
 
@@ -113,35 +117,120 @@ def test_no_text_gives_no_vector(encoder):
     assert static_encoder(encoder).encode([]).shape == (0, 384)
 
 
-def test_dropout_is_off_and_sizes_are_counted(encoder, tiny):
-    for one in (encoder, tiny):
-        assert not any(module.training for module in one.model.modules())
-    assert (encoder.n_parameters, encoder.size_bytes) == (22_713_216, 90_852_864)
+def test_sizes_are_counted(encoder, tiny):
+    assert encoder.n_parameters == 22_713_216
+    assert encoder.size_bytes == pytest.approx(4 * encoder.n_parameters, rel=0.01)
     assert tiny.n_parameters == 30_522 * 8 + 18 * 8 + 16 + 600 + 72
+    assert tiny.size_bytes == 4 * tiny.n_parameters
 
 
-def test_loading_prints_nothing(tiny_folder, capfd):
-    load_encoder(tiny_folder, max_length=8)
+def test_dropout_is_off(tiny):
+    assert not any(module.training for module in tiny.network.model.modules())
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_loading_prints_nothing(tiny_folder, capfd, engine):
+    load_encoder(tiny_folder, engine=engine, max_length=8)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_comes_back_as_saved(tiny, tiny_folder):
-    loaded = load_encoder(tiny_folder, max_length=16)
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_a_folder_comes_back_as_saved(tiny, tiny_folder, engine):
+    loaded = load_encoder(tiny_folder, engine=engine, max_length=16)
     np.testing.assert_allclose(loaded.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
-    half = load_encoder(tiny_folder, max_length=16, dtype="bfloat16")
+
+
+def test_half_the_bytes_give_nearly_the_same(tiny, tiny_folder):
+    half = load_encoder(
+        tiny_folder, max_length=16, engine="torch", precision="bfloat16"
+    )
     assert half.size_bytes == tiny.size_bytes / 2
     assert half.encode(TEXTS).dtype == np.float32
     np.testing.assert_allclose(half.encode(TEXTS), tiny.encode(TEXTS), atol=0.1)
 
 
+def test_every_precision_keeps_its_bound(reference):
+    exact = np.array([hidden.mean(axis=0) for hidden in reference])
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    calibrated = load_encoder(precision="int8", calibration=[*TEXTS, "a tale", "war"])
+    near = (calibrated.encode(TEXTS) * exact).sum(axis=1)
+    assert near.mean() > 0.99
+    assert calibrated.size_bytes < 0.3 * load_encoder().size_bytes
+    bfloat16 = load_encoder(engine="torch", precision="bfloat16").encode(TEXTS)
+    assert (bfloat16 * exact).sum(axis=1).mean() > 0.999
+
+
+def test_one_text_is_the_same_at_every_length():
+    ours, theirs = (load_encoder(engine=x) for x in ("openvino", "torch"))
+    for n in (0, *(b - 2 for b in BUCKETS), *(b - 1 for b in BUCKETS), 126):
+        text = ["sea " * n]
+        np.testing.assert_allclose(ours.encode(text), theirs.encode(text), atol=2e-6)
+
+
+def test_threads_share_an_encoder(encoder):
+    texts = [[f"{i} {'seas ' * (i % 9)}"] * (1 + i % 3) for i in range(40)]
+    alone = [encoder.encode(x) for x in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for ours, expected in zip(pool.map(encoder.encode, texts), alone, strict=True):
+            np.testing.assert_allclose(ours, expected, atol=2e-6)
+
+
+def test_the_number_of_threads_changes_nothing():
+    np.testing.assert_allclose(
+        load_encoder(n_threads=1).encode(TEXTS, batch_size=1),
+        load_encoder(n_threads=2).encode(TEXTS, batch_size=3),
+        atol=2e-6,
+    )
+
+
+def test_conversion_needs_no_torch_twice(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    first = load_encoder(tiny_folder, max_length=9).encode(TEXTS)
+
+    def refuse(*_, **__):
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr("recsys_lib.openvino_engine.convert", refuse)
+    again = load_encoder(tiny_folder, max_length=9).encode(TEXTS)
+    np.testing.assert_array_equal(again, first)
+    (kept,) = (tmp_path / "cache/openvino").glob("*/model.bin")
+    kept.write_bytes(kept.read_bytes()[:-4])  # damaged: must not be used
+    with pytest.raises(AssertionError, match="converted again"):
+        load_encoder(tiny_folder, max_length=9)
+    config = tiny_folder / "config.json"
+    config.write_text(config.read_text() + " ")  # stale: another model by its hash
+    with pytest.raises(AssertionError, match="converted again"):
+        load_encoder(tiny_folder, max_length=9)
+
+
+def test_bfloat16_is_chosen_where_it_is_there_and_faster(tiny, monkeypatch):
+    model = convert(tiny.network)
+    assert openvino_engine.faster_precision(model, 1) in ("float32", "bfloat16")
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "BF16"])
+    monkeypatch.setattr(openvino_engine.openvino, "Core", lambda: core)
+    pace = {"float32": 2.0, "bfloat16": 1.0}
+
+    def forward(network, _):
+        clock[0] += pace[network.precision]
+
+    clock = [0.0]
+    monkeypatch.setattr(openvino_engine.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(OpenVinoNetwork, "forward", forward)
+    assert openvino_engine.faster_precision(model, 1) == "bfloat16"
+    pace["float32"] = 0.5
+    assert openvino_engine.faster_precision(model, 1) == "float32"
+
+
 def test_random_weights_follow_the_seed_alone():
     state = torch.random.get_rng_state()
     first, again, other = (
-        random_encoder(TINY, max_length=9, seed=s) for s in (1, 1, 2)
+        random_encoder(TINY, engine="torch", max_length=9, seed=s) for s in (1, 1, 2)
     )
     assert torch.equal(torch.random.get_rng_state(), state)
     assert np.array_equal(first.encode(TEXTS), again.encode(TEXTS))
     assert not np.allclose(first.encode(TEXTS), other.encode(TEXTS))
+    compiled = random_encoder(TINY, max_length=9, seed=1).encode(TEXTS)
+    np.testing.assert_allclose(compiled, first.encode(TEXTS), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +244,8 @@ def test_architectures_have_the_published_size(name, n):
 def test_static_is_the_mean_of_the_token_vectors(encoder):
     static = static_encoder(encoder)
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    table = encoder.model.get_input_embeddings().weight.detach().double().numpy()
+    table = load_file(minilm_folder() / "model.safetensors")
+    table = table["embeddings.word_embeddings.weight"].double().numpy()
     for text, vector in zip(TEXTS, static.encode(TEXTS), strict=True):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         mean = table[ids].mean(axis=0) if ids else np.zeros(384)
@@ -176,8 +266,12 @@ def test_a_static_table_by_hand(encoder):
     ("options", "message"),
     [
         ({"pooling": "max"}, 'pooling must be "mean" or "cls"'),
-        ({"dtype": "int8"}, "dtype must be float32"),
-        ({"device": "tpu"}, "where no GPU is found"),
+        ({"engine": "onnx"}, "engine must be auto, torch or openvino; got 'onnx'"),
+        ({"precision": "float16", "engine": "openvino"}, "precision of openvino must"),
+        ({"precision": "int8", "engine": "torch"}, "precision of torch must be"),
+        ({"precision": "int8"}, 'calibration must be texts for "int8"; got none'),
+        ({"device": "tpu"}, "without a GPU; got 'tpu'"),
+        ({"device": "cuda", "engine": "openvino"}, 'must be "cpu" for openvino'),
         ({"max_length": 513}, "at most 512; got 513"),
     ],
 )
@@ -197,11 +291,11 @@ def test_refuses_weights_that_are_not_all_there(tiny_folder):
     del weights["encoder.layer.0.output.dense.bias"]
     save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"got none for \['encoder.layer.0.output.de"):
-        load_encoder(tiny_folder, max_length=9)
+        load_encoder(tiny_folder, engine="torch", max_length=9)
 
 
 def test_refuses_carried_weights_that_were_changed(monkeypatch):
-    monkeypatch.setattr("recsys_lib.embeddings.MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr("recsys_lib.tokens.MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"must have sha256 0000.*reinstall"):
         minilm_folder()
 
@@ -213,3 +307,9 @@ def test_refuses_no_batch_and_no_sequence(encoder):
         encoder.encode("Toy Story")
     with pytest.raises(ValueError, match="got 0 texts"):
         encoder.tokenize([])
+
+
+def test_a_quantized_model_has_no_token_table():
+    encoder = load_encoder(precision="int8", calibration=[*TEXTS, "a tale", "war"])
+    with pytest.raises(ValueError, match="token table must be of float32"):
+        static_encoder(encoder)

@@ -6,7 +6,6 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 
 from recsys_lib.ranking import (
-    FlatIndex,
     cosine_similarity,
     euclidean_distance,
     normalize,
@@ -107,16 +106,6 @@ def test_cosine_and_distance_give_one_order_on_unit_vectors():
     assert np.array_equal(top_n(cosine, 50).items, top_n(-distance, 50).items)
 
 
-def test_the_flat_index_equals_top_n():
-    rng = np.random.default_rng(1)
-    items = normalize(rng.normal(size=(300, 24)).astype(np.float32))
-    found = FlatIndex.build(items).search(items[:40], 7)
-    exact = top_n(items[:40] @ items.T, 7)
-    assert np.array_equal(found.items, exact.items)
-    assert found.items[:, 0].tolist() == list(range(40))
-    np.testing.assert_allclose(found.scores, exact.scores, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -133,11 +122,6 @@ def test_the_flat_index_equals_top_n():
         (lambda: normalize([[1e300, 1e300]]), "lengths must be finite"),
         (lambda: cosine_similarity([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
         (lambda: euclidean_distance([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
-        (lambda: FlatIndex.build(np.empty((0, 3))), "must not be empty"),
-        (lambda: FlatIndex.build([[np.nan]]), "must be finite"),
-        (lambda: FlatIndex.build([[1.0]]).search([[np.nan]], 1), "must be finite"),
-        (lambda: FlatIndex.build([[1.0]]).search([[1.0]], 2), "got 2"),
-        (lambda: FlatIndex.build([[1.0]]).search([[1.0, 2.0]], 1), "have 1 dimensions"),
     ],
 )
 def test_refuses(call, message):

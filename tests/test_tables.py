@@ -3,12 +3,12 @@ import hashlib
 import pandas as pd
 import pytest
 
+from recsys_lib.kept import sha256_of
 from recsys_lib.tables import (
     checked_file,
     read_delimited,
     read_strings,
     refuse_rows,
-    sha256_of,
 )
 
 

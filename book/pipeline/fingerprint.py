@@ -15,7 +15,7 @@ from pathlib import Path
 from IPython.core.inputtransformer2 import TransformerManager
 
 from book.pipeline.chapters import Chapter
-from recsys_lib.tables import sha256_of
+from recsys_lib.kept import sha256_of
 
 
 @dataclass(frozen=True)

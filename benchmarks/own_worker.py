@@ -1,0 +1,73 @@
+"""Our library in a process of its own: ``python -m benchmarks.own_worker OPTIONS``.
+
+OPTIONS is the JSON of the keywords of `load_encoder`, or the kind of an index. The
+operations are the peers', and ``tokenize`` with ``forward``: the bare pass, its
+tokens laid ready before the clock.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.worker import Operations, serve
+from recsys_lib.embeddings import load_encoder
+from recsys_lib.indexes import Index, build_index
+
+
+def text_operations(**options: Any) -> Operations:
+    """Encoder and flat index, and the bare forward pass of the same engine."""
+    encoder = load_encoder(**options)
+    indexes: list[Index] = []
+    ready: list[Any] = []
+
+    def prepare(path: str) -> None:
+        indexes[:] = [build_index(np.load(path), kind="flat")]
+
+    def request(text: str, k: int) -> Any:
+        return indexes[0].search(encoder.encode([text]), k).items[0].tolist()
+
+    def encode(texts: Sequence[str], batch_size: int | None = None) -> Any:
+        return encoder.encode(
+            texts, **({"batch_size": batch_size} if batch_size else {})
+        )
+
+    def tokenize(text: str) -> int:
+        ready[:] = [encoder.tokenize([text])]
+        return len(ready[0].ids[0])
+
+    def forward() -> None:
+        encoder.forward(ready[0])
+
+    def nearest(k: int) -> None:
+        indexes[0].search(query, k)
+
+    query = encoder.encode(["a film about a toy"])
+    listed: list[Any] = [prepare, request, encode, tokenize, forward, nearest]
+    return {operation.__name__: operation for operation in listed}
+
+
+def vector_operations(kind: Any, **options: Any) -> Operations:
+    """One of our indexes."""
+    held: list[Any] = []
+
+    def prepare(path: str, queries: str) -> None:
+        held[:] = [build_index(np.load(path), kind=kind, **options), np.load(queries)]
+
+    def search(number: int, k: int) -> Any:
+        index, queries = held
+        return index.search(queries[number : number + 1], k).items[0].tolist()
+
+    return {"prepare": prepare, "search": search}
+
+
+def make(options: dict[str, Any]) -> Callable[[], Operations]:
+    """Operations of an index where a kind is named, of an encoder otherwise."""
+    offered = vector_operations if "kind" in options else text_operations
+    return lambda: offered(**options)
+
+
+if __name__ == "__main__":
+    serve(make(json.loads(sys.argv[1])))

@@ -1,0 +1,203 @@
+"""Peers and our own library, each in a child process, asked in turn.
+
+A child answers with the time of its own clock, so that pipes cost nothing in a figure;
+while one is asked, the others idle.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "_build" / "bench"
+REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
+PAUSE_S = 0.004  # some peers' threads spin on for milliseconds after a call
+Milliseconds = npt.NDArray[np.float64]
+
+
+class NotRun(RuntimeError):
+    """A peer that cannot be measured here, and why."""
+
+
+class Child:
+    """A process that answers as `worker.answer_requests` does; use it in ``with``.
+
+    Args:
+        command: Of the process.
+        log: File for what it prints.
+
+    Raises:
+        NotRun: If it cannot load what it measures.
+    """
+
+    def __init__(self, command: Sequence[str | Path], *, log: Path) -> None:
+        self._log = log
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=ROOT,
+                env=child_environment(),
+            )
+        try:
+            self._read()
+        except NotRun:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ask(self, operation: str, *, save: Path | None = None, **args: Any) -> Any:
+        """Run an operation and return its value.
+
+        Raises:
+            NotRun: If it fails, or the child is gone.
+        """
+        return self._exchange(operation, save, args)["value"]
+
+    def time_ms(
+        self, operation: str, *, save: Path | None = None, **args: Any
+    ) -> float:
+        """Run an operation and return its time; errors as of `ask`."""
+        return float(self._exchange(operation, save, args)["ms"])
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+        if self._process.stdout:
+            self._process.stdout.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _exchange(self, operation: str, save: Path | None, args: Any) -> dict[str, Any]:
+        request = {"op": operation, "save": save and str(save), "args": args}
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise NotRun(self._last_words()) from None
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise NotRun(self._last_words())
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise NotRun(reply["error"])
+        return reply
+
+    def _last_words(self) -> str:
+        printed = self._log.read_text().strip().splitlines()
+        return f"the process ended: {printed[-1] if printed else 'it printed nothing'}"
+
+
+def start_peer(name: str) -> Child:
+    """Start a peer in the peers' environment, which is made on first use.
+
+    Raises:
+        NotRun: If the environment cannot be made or the peer cannot be loaded.
+    """
+    python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
+    command: list[str | Path] = [python, "-m", "benchmarks.peer_worker", name]
+    return Child(command, log=FOLDER / f"{name}.log")
+
+
+def start_own(**options: Any) -> Child:
+    """Start our encoder and indexes, loaded with options of `load_encoder`."""
+    name = "-".join(["own", *map(str, options.values())])
+    command = [sys.executable, "-m", "benchmarks.own_worker", json.dumps(options)]
+    return Child(command, log=FOLDER / f"{name}.log")
+
+
+def peers_python(folder: Path, requirements: Path) -> Path:
+    """Python of an environment that holds the requirements; made anew if they changed.
+
+    Raises:
+        NotRun: If they cannot be installed.
+    """
+    python = folder / "bin" / "python"
+    stamp = folder / "installed"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"Installing the peers into {folder}; the first time takes minutes.")
+    stamp.unlink(missing_ok=True)
+    try:
+        _run([sys.executable, "-m", "venv", folder])
+        _run([python, "-m", "pip", "install", "--quiet", "-r", requirements])
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or "").strip().splitlines()[-1:]
+        raise NotRun(f"not installed: {''.join(last)}") from None
+    stamp.write_text(wanted)
+    return python
+
+
+def child_environment() -> dict[str, str]:
+    """The environment without a hub and without thread settings: each has its own."""
+    kept = {name: x for name, x in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return kept | offline | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
+
+
+def interleave(
+    calls: Mapping[str, Callable[[int], float]],
+    *,
+    rounds: int,
+    warmup: int = 5,
+    seed: int = 0,
+    pause: Callable[[float], object] = time.sleep,
+) -> dict[str, Milliseconds]:
+    """Ask each child once a round, in random order.
+
+    Args:
+        calls: Name -> function of the round's number that returns milliseconds.
+        rounds: Rounds that count.
+        warmup: Rounds before them.
+        seed: Of the orders.
+        pause: Waits before each call, so that the one before has come to rest.
+
+    Returns:
+        Name -> (rounds,) milliseconds; element i is of round i.
+    """
+    rng, names = np.random.default_rng(seed), list(calls)
+    samples = {name: np.empty(rounds) for name in names}
+    for i in range(-warmup, rounds):
+        for name in (names[j] for j in rng.permutation(len(names))):
+            pause(PAUSE_S)
+            elapsed_ms = calls[name](max(i, 0))
+            if i >= 0:
+                samples[name][i] = elapsed_ms
+    return samples
+
+
+def _run(command: Sequence[str | Path]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)

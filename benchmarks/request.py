@@ -1,0 +1,252 @@
+"""One request: a text in, the ten nearest films of MovieLens 100k out."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
+from benchmarks.peers import (
+    FOLDER,
+    Child,
+    Milliseconds,
+    NotRun,
+    interleave,
+    start_own,
+    start_peer,
+)
+from benchmarks.report import Row, exact, not_run
+from recsys_lib.datasets import load_movielens
+from recsys_lib.intervals import bootstrap_interval
+from recsys_lib.latency import ratio, summarize
+
+PEERS = ("st-torch", "st-torch-bf16", "st-onnx", "st-onnx-int8", "st-openvino")
+DEFAULT = "st-torch"
+MANY_MS = 80.0  # a peer slower than this is asked in fewer rounds
+EQUAL = 0.001  # cosine to float32 that a peer of equal quality may lack
+FASTER_THAN_DEFAULT, FASTER_THAN_BEST, OVER_FORWARD, OVER_EVERY_ITEM = (
+    3.5,
+    1.3,
+    1.25,
+    2000,
+)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often: requests in all, of slow peers, and of the every-item program.
+
+    Attributes:
+        every_item_of: Items that the program encodes; the target is meant for all.
+    """
+
+    many: int
+    few: int
+    every_item: int
+    every_item_of: int | None = None
+
+
+QUICK, FULL = Rounds(20, 3, 1, every_item_of=50), Rounds(600, 40, 5)
+
+
+def run(bounds: Bounds, *, quick: bool) -> list[Row]:
+    """Measure our request beside each peer's, the bare pass and the bounds."""
+    rounds = QUICK if quick else FULL
+    items = load_movielens().items["text"].tolist()
+    texts = [str(x) for x in np.random.default_rng(0).permutation(items)]
+    with ExitStack() as stack:
+        own = stack.enter_context(start_own())
+        table = FOLDER / "items.npy"  # of all: encoding it is another bench
+        own.ask("encode", save=table, texts=items)
+        own.ask("prepare", path=str(table))
+        peers, rows = start_peers(stack, "request", path=str(table))
+        children = {"own": own, **peers}
+        cosines = qualities(children, texts[: 16 if quick else 128])
+        rows += against_peers(children, texts, rounds, cosines)
+        rows += stages(own, texts, rounds.many, bounds)
+        program = items[: rounds.every_item_of]
+        rows += against_every_item(own, program, texts, rounds.every_item)
+    return rows
+
+
+def start_peers(
+    stack: ExitStack, bench: str, **prepare: Any
+) -> tuple[dict[str, Child], list[Row]]:
+    """Start the peers, which end with the stack; a row for each that cannot be.
+
+    Args:
+        stack: Closes them.
+        bench: For the rows.
+        **prepare: Arguments of their preparation, if they need one.
+    """
+    children: dict[str, Child] = {}
+    missing = []
+    for name in PEERS:
+        try:
+            child = stack.enter_context(start_peer(name))
+            if prepare:
+                child.ask("prepare", **prepare)
+            children[name] = child
+        except NotRun as reason:
+            missing.append(not_run(bench, name, reason))
+    return children, missing
+
+
+def qualities(children: Mapping[str, Child], texts: list[str]) -> dict[str, float]:
+    """Mean cosine of each child's vectors to the float32 ones of the default peer."""
+    vectors = {}
+    for name, child in children.items():
+        file = FOLDER / f"{name}.npy"
+        child.ask("encode", save=file, texts=texts)
+        vectors[name] = units(file)
+    reference = vectors.get(DEFAULT)
+    if reference is None:
+        return {}
+    return {name: float((x * reference).sum(1).mean()) for name, x in vectors.items()}
+
+
+def units(file: Path) -> npt.NDArray[np.float64]:
+    """Load vectors (n, dim) and bring each to length 1."""
+    vectors = np.load(file).astype(np.float64)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def against_peers(
+    children: Mapping[str, Child],
+    texts: list[str],
+    rounds: Rounds,
+    cosines: Mapping[str, float],
+) -> list[Row]:
+    """Rows of our latency, and of each peer's over ours."""
+    calls = {name: partial(ask, child, texts) for name, child in children.items()}
+    trial = interleave(calls, rounds=3)
+    slow = {name for name, ms in trial.items() if np.median(ms) > MANY_MS}
+    slow -= {DEFAULT, "own"}
+    runs = [interleave(_without(calls, slow), rounds=rounds.many)]
+    if slow:
+        few = {name: calls[name] for name in (*slow, "own")}
+        runs.append(interleave(few, rounds=rounds.few))
+    rows = own_rows(runs[0]["own"], cosines.get("own"))
+    for ms in runs:
+        for name in (name for name in PEERS if name in ms):
+            rows += ratio_rows(name, ms, cosines.get(name), tail=name not in slow)
+    equal = [
+        name
+        for name in PEERS
+        if name in runs[0] and cosines.get(name, 0) >= cosines.get("own", 1) - EQUAL
+    ]
+    if equal:
+        best = min(equal, key=lambda name: float(np.median(runs[0][name])))
+        over = ratio(runs[0][best], runs[0]["own"])
+        name = f"p50, fastest peer of equal quality ({best}) / own"
+        rows.append(Row("request", name, over, target=FASTER_THAN_BEST))
+    return rows
+
+
+def ask(child: Child, texts: list[str], i: int) -> float:
+    """Time of the request of round i; all children get the same text."""
+    return child.time_ms("request", text=texts[i % len(texts)], k=10)
+
+
+def own_rows(ms: Milliseconds, cosine: float | None) -> list[Row]:
+    """Rows of our own latency."""
+    summary, note = summarize(ms), _cosine(cosine)
+    return [
+        Row("request", "own, p50", summary.p50_ms, "ms", note=note),
+        Row("request", "own, p99", summary.p99_ms, "ms"),
+    ]
+
+
+def ratio_rows(
+    name: str, ms: Mapping[str, Milliseconds], cosine: float | None, *, tail: bool
+) -> list[Row]:
+    """Rows of one peer over us, at p50 and, with enough rounds, at p99."""
+    rows, target = [], FASTER_THAN_DEFAULT if name == DEFAULT else None
+    for quantile in (0.5, 0.99) if tail else (0.5,):
+        over = ratio(ms[name], ms["own"], quantile=quantile)
+        at_ms = np.quantile(ms[name], quantile)
+        note = f"{at_ms:.2f} ms; {_cosine(cosine)}" if quantile == 0.5 else ""
+        label = f"p{100 * quantile:.0f}, {name} / own"
+        rows.append(Row("request", label, over, target=target, note=note))
+    return rows
+
+
+def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
+    """Rows of our request over the bare pass, and of its stages beside their bounds."""
+
+    def tokenize(i: int) -> float:
+        return own.time_ms("tokenize", text=texts[i % len(texts)])
+
+    def forward(i: int) -> float:
+        own.ask("tokenize", text=texts[i % len(texts)])
+        return own.time_ms("forward")
+
+    def nearest(i: int) -> float:
+        return own.time_ms("nearest", k=10)
+
+    calls: dict[str, Callable[[int], float]] = {"request": partial(ask, own, texts)}
+    calls |= {"tokenize": tokenize, "forward": forward, "nearest": nearest}
+    try:
+        ms = interleave(calls, rounds=n)
+    except NotRun as reason:
+        return [not_run("request", "own / bare forward pass", reason)]
+    over = ratio(ms["request"], ms["forward"])
+    label = "p50, own / bare forward pass"
+    rows = [Row("request", label, over, target=OVER_FORWARD, at_most=True)]
+    for name in ("tokenize", "forward", "nearest"):
+        stage = bootstrap_interval(ms[name], statistic="median")
+        rows.append(Row("request", f"stage {name}, p50", stage, "ms"))
+    return rows + _bound_rows(own, texts, ms, bounds)
+
+
+def _bound_rows(own: Child, texts: list[str], ms: Any, bounds: Bounds) -> list[Row]:
+    model = Transformer()
+    n_tokens = round(
+        np.median([own.ask("tokenize", text=text) for text in texts[:200]])
+    )
+    least = bounds.least_ms(model.flops(n_tokens), 4 * model.weights)
+    table_bytes = 4 * len(texts) * model.hidden
+    search = bounds.least_ms(2 * len(texts) * model.hidden, table_bytes)
+    forward_ms, nearest_ms = (float(np.median(ms[x])) for x in ("forward", "nearest"))
+    return [
+        pass_row(bounds, n_tokens),
+        nearness("request", "forward pass", forward_ms, least),
+        nearness("request", "flat search of 1,682", nearest_ms, search),
+    ]
+
+
+def against_every_item(
+    own: Child, items: list[str], texts: list[str], n: int
+) -> list[Row]:
+    """Rows of the program that encodes all items at each request, over us."""
+    label = "p50, every item at each request / own"
+    try:
+        with start_peer("every-item") as program:
+            program.ask("prepare", texts=items)
+            calls = {"own": partial(ask, own, texts)}
+            calls["every-item"] = partial(ask, program, texts)
+            ms = interleave(calls, rounds=n, warmup=0)
+            batch_ms = program.time_ms("one_batch", text=texts[0], k=10)
+    except NotRun as reason:
+        return [not_run("request", label, reason)]
+    over = ratio(ms["every-item"], ms["own"])
+    in_batch = exact(batch_ms / float(np.median(ms["own"])))
+    seconds = np.median(ms["every-item"]) / 1e3
+    note = f"{seconds:.2f} s for {len(items):,} items, one after the other"
+    return [
+        Row("request", label, over, target=OVER_EVERY_ITEM, note=note),
+        Row("request", "the same, all items in one batch / own", in_batch),
+    ]
+
+
+def _without(calls: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: call for name, call in calls.items() if name not in names}
+
+
+def _cosine(cosine: float | None) -> str:
+    return "" if cosine is None else f"mean cosine to f32 {cosine:.5f}"

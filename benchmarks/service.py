@@ -1,0 +1,271 @@
+"""The service over HTTP: saturation beside its peers, latency below it, order above."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.bounds import Bounds
+from benchmarks.peers import (
+    FOLDER,
+    REQUIREMENTS,
+    ROOT,
+    Milliseconds,
+    NotRun,
+    child_environment,
+    interleave,
+    peers_python,
+)
+from benchmarks.report import Row, exact, not_run
+from recsys_lib.datasets import load_movielens
+from recsys_lib.http_load import HttpLoad, http_open_loop
+from recsys_lib.intervals import Interval, bootstrap_interval
+from recsys_lib.latency import ratio, summarize
+
+DEADLINE_S = 1.0  # the service's own; an answer later than it does not count
+SLACK_S = 0.1  # what the network and the sender may add to the deadline
+STEP = 1.3  # from one rate of the search to the next
+REST_S = 1.5  # after an overload: queues drain
+OVER_TUTORIAL, OVER_SWAPPED, P99_MS, GROWTH, RETURN = 8.0, 2.5, 20.0, 1.05, 1.25
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Rounds of the search, seconds of one of its steps, seconds of one long run."""
+
+    rounds: int
+    step_s: float
+    run_s: float
+
+
+QUICK, FULL = Amount(1, 1.0, 3.0), Amount(5, 3.0, 20.0)
+
+
+class Service:
+    """A service in a process of its own; use it in ``with``.
+
+    Args:
+        name: Of its log.
+        command: Of the process, which prints "listening on URL" when it is ready.
+        bodies: Requests to send it in turn.
+
+    Raises:
+        NotRun: If it ends before it listens.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], bodies: list[dict[str, str]]
+    ) -> None:
+        log = FOLDER / f"{name}-service.log"
+        options: dict[str, Any] = {
+            "cwd": ROOT,
+            "env": child_environment(),
+            "text": True,
+        }
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                list(map(str, command)),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                **options,
+            )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if "listening on" not in line:
+            last = log.read_text().strip().splitlines()[-1:]
+            raise NotRun(f"the service ended: {''.join(last)}")
+        self.url, self._bodies = line.split()[-1], bodies
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def rss_mb(self) -> float:
+        """Resident memory, in 1e6 bytes."""
+        return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
+
+    def load(self, rate_per_s: float, seconds: float, *, seed: int = 0) -> HttpLoad:
+        """Send recommendations' requests in an open loop."""
+        return self._send("/recommend", self._bodies, rate_per_s, seconds, seed)
+
+    def health(self, rate_per_s: float, seconds: float) -> HttpLoad:
+        """Send requests to the empty route in an open loop."""
+        return self._send("/health", [None], rate_per_s, seconds, 0)
+
+    def _send(
+        self,
+        path: str,
+        bodies: Sequence[object],
+        rate: float,
+        seconds: float,
+        seed: int,
+    ) -> HttpLoad:
+        n_requests = max(20, round(rate * seconds))
+        return http_open_loop(
+            self.url + path,
+            bodies,
+            rate_per_s=rate,
+            n_requests=n_requests,
+            timeout_s=DEADLINE_S + 2 * SLACK_S,
+            connections=1024,
+            seed=seed,
+        )
+
+
+def run(bounds: Bounds, *, quick: bool) -> list[Row]:
+    """Measure our service, ours with the peer's encoder, and the tutorial's."""
+    amount = QUICK if quick else FULL
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        services: dict[str, Service] = {}
+        for name in ("own", "swapped", "tutorial"):
+            try:
+                services[name] = stack.enter_context(start(name))
+            except NotRun as reason:
+                rows.append(not_run("service", name, reason))
+        for service in services.values():
+            service.load(10, 3)
+        rates = saturations(services, amount)
+        rows += saturation_rows(rates)
+        if "own" in services:
+            per_s = float(np.median(rates["own"]))
+            rows += latency_rows(services["own"], per_s, amount)
+            rows += overload_rows(services["own"], per_s, amount)
+    return rows
+
+
+def start(name: str) -> Service:
+    """Start a service by name, all with the same catalogue and the same requests.
+
+    Raises:
+        NotRun: If it cannot be.
+    """
+    items = load_movielens().items
+    texts = items["text"].tolist()
+    bodies = [{"text": str(x)} for x in np.random.default_rng(0).permutation(texts)]
+    if name == "own":
+        command = [sys.executable, "-m", "recsys_lib.service", "--port", "0"]
+        return Service(name, command, bodies)
+    catalogue = FOLDER / "catalogue.json"
+    ids = [str(item) for item in items["item_id"]]
+    catalogue.write_text(json.dumps({"ids": ids, "texts": texts}))
+    python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
+    module = f"benchmarks.{name}_service"
+    return Service(name, [python, "-m", module, catalogue], bodies)
+
+
+def saturations(
+    services: Mapping[str, Service], amount: Amount
+) -> dict[str, Milliseconds]:
+    """Search each service's saturation once a round: name -> (rounds,) requests/s."""
+    calls = {
+        name: partial(_saturation_per_s, service, amount.step_s)
+        for name, service in services.items()
+    }
+    return interleave(calls, rounds=amount.rounds, warmup=0)
+
+
+def goodput_per_s(load: HttpLoad) -> float:
+    """Answers 200 within the deadline, a second of the intended sending."""
+    in_time = load.ok & (load.latency_ms <= DEADLINE_S * 1e3)
+    return float(in_time.sum() / load.intended_s[-1])
+
+
+def _saturation_per_s(service: Service, step_s: float, seed: int) -> float:
+    """Highest goodput while the rate rises, until it twice falls short of the rate."""
+    alone = service.load(5, 2.0, seed=seed)
+    rate, best, misses = 0.5e3 / float(np.median(alone.latency_ms)), 0.0, 0
+    while misses < 2:
+        good = goodput_per_s(service.load(rate, step_s, seed=seed))
+        best = max(best, good)
+        if good < 0.9 * rate:
+            misses += 1
+            time.sleep(REST_S)
+        rate *= STEP
+    return best
+
+
+def saturation_rows(rates: Mapping[str, Milliseconds]) -> list[Row]:
+    """Rows of saturation, and of ours over each other's."""
+    rows = []
+    for name, per_s in rates.items():
+        median = bootstrap_interval(per_s, statistic="median")
+        rows.append(Row("service", f"saturation, {name}", median, "requests/s"))
+    targets = {"tutorial": OVER_TUTORIAL, "swapped": OVER_SWAPPED}
+    for name in (name for name in targets if {name, "own"} <= set(rates)):
+        over = ratio(rates["own"], rates[name])
+        label = f"saturation, own / {name}"
+        rows.append(Row("service", label, over, target=targets[name]))
+    return rows
+
+
+def latency_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
+    """Rows at half of saturation, and of the empty route at the same rate."""
+    load, empty = own.load(per_s / 2, amount.run_s), own.health(per_s / 2, amount.run_s)
+    found, bare = summarize(load.latency_ms), summarize(empty.latency_ms)
+    late = "" if load.kept_pace else "the sender did not keep pace"
+    share = exact(bare.p50_ms.value / found.p50_ms.value, bare.n)
+    label = "p99 at half of saturation"
+    return [
+        Row("service", "p50 at half of saturation", found.p50_ms, "ms"),
+        Row("service", label, found.p99_ms, "ms", P99_MS, at_most=True, note=late),
+        Row("service", "empty route at that rate, p50", bare.p50_ms, "ms"),
+        Row("service", "share of HTTP itself, p50", share, ""),
+    ]
+
+
+def overload_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
+    """Rows at twice the saturation: answered or refused, memory, and afterwards."""
+    before = summarize(own.load(per_s / 2, amount.run_s, seed=1).latency_ms)
+    own.load(2 * per_s, amount.step_s)  # memory grows once, to its working size
+    before_mb = own.rss_mb
+    load = own.load(2 * per_s, amount.run_s)
+    after_mb = own.rss_mb
+    time.sleep(REST_S)
+    after = summarize(own.load(per_s / 2, amount.run_s, seed=1).latency_ms)
+    settled = settled_share(load)
+    refused = exact(float((load.status == 503).mean()), len(load.status))
+    p99s = f"p99 {before.p99_ms.value:.1f} before, {after.p99_ms.value:.1f} ms after"
+    memory = f"{before_mb:.0f} MB before, {after_mb:.0f} MB after"
+    growth, back = after_mb / before_mb, after.p99_ms.value / before.p99_ms.value
+    at = "at twice saturation"
+    return [
+        Row("service", f"{at}: settled within the deadline", settled, "", 1.0),
+        Row("service", f"{at}: refused", refused, ""),
+        _at_most(f"{at}: memory after / before", exact(growth), GROWTH, memory),
+        _at_most("p99 after the burst / before", exact(back), RETURN, p99s),
+    ]
+
+
+def settled_share(load: HttpLoad) -> Interval:
+    """Share of requests answered 200 or refused 503 within the deadline."""
+    settled = load.ok | (load.status == 503)
+    in_time = load.latency_ms <= (DEADLINE_S + SLACK_S) * 1e3
+    return bootstrap_interval((settled & in_time).astype(float))
+
+
+def _at_most(name: str, value: Interval, target: float, note: str) -> Row:
+    return Row("service", name, value, "x", target, at_most=True, note=note)

@@ -1,0 +1,35 @@
+"""Our service with its encoder swapped for sentence-transformers' default."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.peer_worker import MAX_LENGTH, minilm_folder
+from recsys_lib.recommender import movielens_recommender
+from recsys_lib.service import create_app, serve
+
+
+class PeerEncoder:
+    """sentence-transformers with our encoder's method."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors (n, dim)."""
+        vectors = self.model.encode(list(texts), normalize_embeddings=True)
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def main() -> None:
+    """Serve MovieLens on a free port."""
+    model = SentenceTransformer(minilm_folder(), device="cpu")
+    model.max_seq_length = MAX_LENGTH
+    serve(create_app(movielens_recommender(PeerEncoder(model))), port=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The side of a child process: one JSON line in, one out, the clock inside the child.
+
+Needs the standard library and NumPy only, so that it runs in the peers' environment.
+"""
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import numpy as np
+
+Operations = Mapping[str, Callable[..., Any]]
+
+
+def answer_requests(
+    make: Callable[[], Operations], *, lines: TextIO, replies: TextIO
+) -> None:
+    """Make the operations, then answer each line until there is none.
+
+    A request is ``{"op": name, "save": path or None, "args": {...}}``; its reply holds
+    "ms", the time of the operation alone, and "value", its JSON. An array is saved in
+    the file named by "save", if any. What fails replies {"error": reason}.
+
+    Args:
+        make: Loads what is measured; the first reply says whether it could.
+        lines: Requests.
+        replies: Where to answer.
+    """
+    try:
+        operations = make()
+    except Exception as error:
+        _reply(replies, {"error": _reason(error)})
+        return
+    _reply(replies, {"value": sorted(operations)})
+    for line in lines:
+        try:
+            _reply(replies, _answer(operations, json.loads(line)))
+        except Exception as error:
+            _reply(replies, {"error": _reason(error)})
+
+
+def serve(make: Callable[[], Operations]) -> None:
+    """Answer on the process's own pipes; what libraries print goes to stderr.
+
+    The collector rests once all is loaded: samples are of the calls, not of garbage.
+    """
+
+    def make_and_rest() -> Operations:
+        operations = make()
+        gc.collect()
+        gc.disable()
+        return operations
+
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer_requests(make_and_rest, lines=sys.stdin, replies=replies)
+
+
+def _answer(operations: Operations, request: Mapping[str, Any]) -> dict[str, Any]:
+    operation, args = operations[request["op"]], request.get("args", {})
+    start = time.perf_counter()
+    value = operation(**args)
+    elapsed_ms = (time.perf_counter() - start) * 1e3
+    if isinstance(value, np.ndarray):
+        if path := request.get("save"):
+            np.save(path, value)
+        value = list(value.shape)
+    return {"ms": elapsed_ms, "value": value}
+
+
+def _reply(replies: TextIO, content: Mapping[str, Any]) -> None:
+    replies.write(json.dumps(content) + "\n")
+    replies.flush()
+
+
+def _reason(error: Exception) -> str:
+    first_line = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {first_line}"

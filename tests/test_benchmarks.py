@@ -1,0 +1,220 @@
+import hashlib
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import catalogue, peers, request, service, vectors
+from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
+from benchmarks.peers import Child, NotRun, interleave, peers_python
+from benchmarks.report import Row, cells, exact, markdown, not_run, write
+from benchmarks.worker import answer_requests
+from recsys_lib.http_load import HttpLoad
+from recsys_lib.intervals import Interval
+
+FAKE_PEER = """
+import time
+import numpy as np
+from benchmarks.worker import serve
+
+def make():
+    print("libraries print what they like")
+    def encode(texts):
+        time.sleep(0.02)
+        return np.ones((len(texts), 2))
+    return {"encode": encode, "double": lambda x: 2 * x, "fail": lambda: 1 / 0}
+
+serve(make)
+"""
+
+
+def child(tmp_path, script):
+    return Child([sys.executable, "-c", script], log=tmp_path / "log")
+
+
+def replies(make, *requests):
+    out = io.StringIO()
+    lines = io.StringIO("".join(json.dumps(request) + "\n" for request in requests))
+    answer_requests(make, lines=lines, replies=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_child_answers_values_times_and_arrays(tmp_path):
+    with child(tmp_path, FAKE_PEER) as peer:
+        assert peer.ask("double", x=21) == 42
+        assert peer.time_ms("encode", texts=["a"]) >= 20
+        assert peer.ask("encode", save=tmp_path / "x.npy", texts=["a", "b"]) == [2, 2]
+        with pytest.raises(NotRun, match="ZeroDivisionError"):
+            peer.ask("fail")
+        assert peer.ask("double", x=1) == 2  # it lives on
+    assert np.load(tmp_path / "x.npy").tolist() == [[1, 1], [1, 1]]
+
+
+def test_a_child_that_dies_says_its_last_words(tmp_path):
+    with pytest.raises(NotRun, match="the process ended: no such model"):
+        child(tmp_path, "raise SystemExit('no such model')")
+
+
+def test_a_child_that_cannot_load_says_why():
+    def make():
+        raise ImportError("no optimum\nand a long story")
+
+    assert replies(make) == [{"error": "ImportError: no optimum"}]
+
+
+def test_the_clock_stops_before_the_reply_is_written():
+    first, second = replies(lambda: {"x": lambda: [1]}, {"op": "x", "args": {}})
+    assert first == {"value": ["x"]}
+    assert second["value"] == [1]
+    assert 0 <= second["ms"] < 100
+
+
+def test_rounds_are_interleaved_and_warm_up_does_not_count():
+    asked = []
+
+    def call(name):
+        def timed(i):
+            asked.append(name)
+            return {"a": 1.0, "b": 10.0}[name] + i
+
+        return timed
+
+    calls = {name: call(name) for name in "ab"}
+    ms = interleave(calls, rounds=3, warmup=2, pause=lambda s: None)
+    assert ms["a"].tolist() == [1, 2, 3]
+    assert ms["b"].tolist() == [10, 11, 12]
+    assert all({*asked[i : i + 2]} == {"a", "b"} for i in range(0, 10, 2))
+    assert len({tuple(asked[i : i + 2]) for i in range(0, 10, 2)}) == 2  # both orders
+
+
+def test_the_peers_are_installed_once_for_each_requirements(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(peers, "_run", commands.append)
+    requirements, folder = tmp_path / "requirements.txt", tmp_path / "env"
+    requirements.write_text("one==1")
+    folder.mkdir()
+    python = peers_python(folder, requirements)
+    assert python == folder / "bin" / "python"
+    assert [command[1:3] for command in commands] == [["-m", "venv"], ["-m", "pip"]]
+    stamp = (folder / "installed").read_text()
+    assert stamp == hashlib.sha256(b"one==1").hexdigest()
+    peers_python(folder, requirements)
+    assert len(commands) == 2
+    requirements.write_text("one==2")
+    peers_python(folder, requirements)
+    assert len(commands) == 4
+
+
+def test_peers_that_cannot_be_installed_are_not_run(tmp_path, monkeypatch):
+    def fail(command):
+        raise peers.subprocess.CalledProcessError(1, command, stderr="x\nno wheel")
+
+    monkeypatch.setattr(peers, "_run", fail)
+    (tmp_path / "requirements.txt").write_text("one==1")
+    with pytest.raises(NotRun, match="not installed: no wheel"):
+        peers_python(tmp_path / "env", tmp_path / "requirements.txt")
+    assert not (tmp_path / "env" / "installed").exists()
+
+
+def test_a_row_says_whether_its_target_is_reached():
+    three = Interval(3.0, 2.5, 3.5, 20)
+    assert Row("b", "n", three, target=3.5).reached == "no"
+    assert Row("b", "n", three, target=3.0).reached == "yes"
+    assert Row("b", "n", three, target=2.0, at_most=True).reached == "no"
+    assert Row("b", "n", three, target=3.0, at_most=True).reached == "yes"
+    assert Row("b", "n", three).reached == ""
+    assert not_run("b", "n", "no wheel").reached == ""
+
+
+def test_the_table_lines_up_and_holds_what_was_not_run():
+    rows = [
+        Row("request", "p50", Interval(1234.4, 1200.0, 1300.0, 5), target=2000),
+        not_run("request", "st-onnx", "no wheel"),
+        Row("service", "p99", exact(0.5), "ms", 20, at_most=True, note="quiet"),
+    ]
+    table = markdown(rows).splitlines()
+    assert len({len(line) for line in table}) == 1
+    assert cells(rows[0])[2:7] == (
+        "1,234 x",
+        "1,200-1,300",
+        "5",
+        "at least 2,000 x",
+        "no",
+    )
+    assert "not run: no wheel" in table[3]
+    assert cells(rows[2])[2:7] == ("0.500 ms", "", "1", "at most 20 ms", "yes")
+
+
+def test_a_run_leaves_results_a_table_and_a_figure(tmp_path):
+    rows = [
+        Row("request", "p50", Interval(3.0, 2.0, 4.0, 5), target=2.0),
+        Row("request", "over", Interval(2.0, 1.0, 4.0, 5), target=1.0, at_most=True),
+    ]
+    write(rows, tmp_path, quick=True)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["quick"]
+    assert results["machine"]["cores"] >= 1
+    assert results["rows"][0]["value"] == {
+        "value": 3.0,
+        "low": 2.0,
+        "high": 4.0,
+        "n": 5,
+    }
+    assert [row["reached"] for row in results["rows"]] == ["yes", "no"]
+    assert (tmp_path / "table.md").read_text() == markdown(rows)
+    assert "request: over" in (tmp_path / "targets.svg").read_text()
+
+
+def test_the_operations_of_a_pass_are_those_counted_by_hand():
+    tiny = Transformer(layers=1, hidden=2, intermediate=8)
+    assert tiny.weights == 4 * 4 + 2 * 2 * 8  # q, k, v, o and two of the MLP
+    # three tokens: 2 a weight, and 2 * 3 * 3 * 2 for scores and the same for sums
+    assert tiny.flops(3) == 2 * 48 * 3 + 72
+
+
+def test_the_roofline_takes_the_slower_of_the_two():
+    machine = Bounds(gflops=100.0, gbytes_per_s=10.0)
+    assert machine.least_ms(1e9, 1e6) == (10.0, "arithmetic")
+    assert machine.least_ms(1e6, 1e9) == (100.0, "memory")
+    row = pass_row(Bounds(gflops=1e9, gbytes_per_s=42.467328), 16)
+    assert row.value.value == pytest.approx(1.0)
+    assert row.note.endswith("memory")
+    assert nearness("b", "s", 4.0, (1.0, "memory")).value.value == 0.25
+
+
+def test_the_best_peer_is_sought_among_those_of_equal_quality():
+    ms = {"own": np.ones(4), "st-torch, default": np.full(4, 5.0)}
+    ms |= {
+        "st-onnx-int8, batches of 8": np.full(4, 0.5),
+        "st-onnx, batches of 8": ms["own"] * 2,
+    }
+    cosines = {"own": 1.0, "st-torch": 1.0, "st-onnx-int8": 0.99, "st-onnx": 1.0}
+    rows = {row.name: row for row in catalogue.comparison(ms, cosines, 10)}
+    best = rows["own / best of equal quality (st-onnx, batches of 8)"]
+    assert (best.value.value, best.reached) == (2.0, "yes")
+    assert rows["own"].value.value == 10_000
+    assert rows["own / st-torch, default"].reached == "yes"
+
+
+def test_ratios_are_of_the_peer_over_us_and_the_tail_is_left_out_of_few_rounds():
+    ms = {"own": np.full(5, 2.0), "st-torch": np.full(5, 8.0)}
+    rows = request.ratio_rows("st-torch", ms, 1.0, tail=True)
+    assert [(row.value.value, row.target) for row in rows] == [(4.0, 3.5)] * 2
+    assert len(request.ratio_rows("st-torch", ms, 1.0, tail=False)) == 1
+
+
+def test_vectors_are_unit_and_repeatable():
+    drawn = vectors.synthetic(5, seed=1)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(drawn, vectors.synthetic(5, seed=1))
+    assert drawn.dtype == np.float32
+
+
+def test_goodput_and_settled_count_by_hand():
+    intended = np.array([0.5, 1.0, 1.5, 2.0])
+    finished = intended + np.array([0.1, 0.2, 1.5, 0.01])
+    load = HttpLoad(intended, intended, finished, np.array([200, 500, 200, 503]))
+    assert service.goodput_per_s(load) == 0.5  # one in time in two seconds
+    assert service.settled_share(load).value == 0.5  # it, and the one refused

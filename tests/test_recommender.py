@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from recsys_lib.collaborative import ItemToItem, Popularity
+from recsys_lib.indexes import build_index
+from recsys_lib.ranking import normalize
+from recsys_lib.recommender import (
+    Blend,
+    ContentModel,
+    Recommendation,
+    Recommender,
+    movielens_recommender,
+)
+
+IDS = ["a", "b", "c", "d"]
+VECTORS = normalize([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]])
+WEIGHTS = np.array(
+    [[0, 3, 2, 1], [1, 0, 5, 0], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float32
+)
+POPULAR = Popularity(np.array([1, 7, 3, 5], dtype=np.float32))
+
+
+class Compass:
+    """Encodes "x y" as the direction (x, y)."""
+
+    dim = 2
+
+    def encode(self, texts):
+        table = [[float(n) for n in text.split()] for text in texts]
+        return normalize(table).astype(np.float32)
+
+
+class Hashing:
+    dim = 8
+
+    def encode(self, texts):
+        seeds = [sum(text.encode()) for text in texts]
+        rows = [np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]
+        return normalize(rows).astype(np.float32)
+
+
+def recommender(**changes):
+    parts = {
+        "item_ids": IDS,
+        "encoder": Compass(),
+        "index": build_index(VECTORS),
+        "history_model": ItemToItem(WEIGHTS),
+        "cold_model": POPULAR,
+    }
+    return Recommender(**{**parts, **changes})
+
+
+def test_texts_find_their_nearest_items_each_for_itself():
+    first, second = recommender().recommend_texts(["1 0", "0 1"], 2)
+    assert first.items == ["a", "b"]
+    assert first.scores == pytest.approx([1, 0.8])
+    assert second.items == ["c", "b"]
+    assert second.scores == pytest.approx([1, 0.6])
+    assert first.unknown == second.unknown == []
+
+
+def test_histories_get_their_best_items_without_those_they_hold():
+    answers = recommender().recommend_histories([["a"], ["b", "c"]], 2)
+    assert answers == [
+        Recommendation(["b", "c"], [3, 2], []),
+        Recommendation(["d", "a"], [4, 2], []),
+    ]
+
+
+def test_cold_users_get_popularity_and_unknown_ids_are_named():
+    some = recommender()
+    empty, strange, mixed = some.recommend_histories([[], ["z"], ["z", "a", "y"]], 1)
+    assert empty == Recommendation(["b"], [7], [])
+    assert strange == Recommendation(["b"], [7], ["z"])
+    assert mixed == Recommendation(["b"], [3], ["z", "y"])
+    assert POPULAR.counts.tolist() == [1, 7, 3, 5]
+
+
+def test_without_a_cold_model_the_history_model_answers_all():
+    answer = recommender(cold_model=None).recommend_histories([[]], 1)
+    assert answer == [Recommendation(["a"], [0], [])]
+
+
+def test_there_are_as_many_items_as_are_left():
+    some = recommender()
+    assert sorted(some.recommend_texts(["1 0"], 100)[0].items) == IDS
+    assert len(some.recommend_histories([["a", "b"]], 100)[0].items) == 2
+    assert some.recommend_histories([IDS], 3) == [Recommendation([], [], [])]
+    assert some.recommend_texts([], 3) == some.recommend_histories([], 3) == []
+
+
+def test_a_removed_item_leaves_no_hole():
+    index = build_index(VECTORS)
+    index.remove([0])
+    best = recommender(index=index).recommend_texts(["1 0"], 4)[0]
+    assert best.items == ["b", "c", "d"]
+    assert np.isfinite(best.scores).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    histories=st.lists(
+        st.lists(st.sampled_from([*map(str, range(20)), "x"]), max_size=12), max_size=4
+    ),
+    k=st.integers(1, 30),
+)
+def test_histories_equal_a_slow_oracle(histories, k):
+    weights = np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32)
+    ids = [str(i) for i in range(20)]
+    found = recommender(
+        item_ids=ids,
+        history_model=ItemToItem(weights),
+        cold_model=Popularity(np.arange(20, dtype=np.float32)),
+    ).recommend_histories(histories, k)
+    for history, answer in zip(histories, found, strict=True):
+        met = {int(i) for i in history if i != "x"}
+        scores = sum((weights[i] for i in sorted(met)), start=np.zeros(20))
+        scores = scores if met else np.arange(20)
+        left = sorted(set(range(20)) - met, key=lambda i: -scores[i])[:k]
+        assert answer.items == [str(i) for i in left]
+        assert answer.scores == pytest.approx(scores[left], abs=1e-5)
+        assert answer.unknown == ["x"] * history.count("x")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=6), st.integers(1, 9))
+def test_a_batch_answers_as_its_texts_would_alone(texts, k):
+    vectors = Hashing().encode([f"item {i}" for i in range(9)])
+    ids = list("abcdefghi")
+    some = recommender(item_ids=ids, encoder=Hashing(), index=build_index(vectors))
+    for text, together in zip(texts, some.recommend_texts(texts, k), strict=True):
+        alone = some.recommend_texts([text], k)[0]
+        assert together.items == alone.items
+        assert together.scores == pytest.approx(alone.scores, abs=1e-6)
+        assert len(together.items) == k
+        assert together.scores == sorted(together.scores, reverse=True)
+
+
+def test_content_scores_are_cosines_with_the_mean_vector():
+    histories = csr_matrix([[1.0, 0, 1, 0], [0, 0, 0, 0]])
+    scores = ContentModel(VECTORS).score(histories)
+    mean = (VECTORS[0] + VECTORS[2]) / np.sqrt(2)
+    np.testing.assert_allclose(scores, [VECTORS @ mean, np.zeros(4)], atol=1e-7)
+
+
+def test_a_blend_sums_standard_scores_and_its_ends_rank_as_its_models():
+    histories = csr_matrix([[1.0, 0, 0, 0], [0, 0, 0, 0]])
+    first, second = ItemToItem(WEIGHTS), ContentModel(VECTORS)
+
+    def standard(model):
+        row = model.score(histories)[0]
+        return (row - row.mean()) / row.std()
+
+    expected = 0.75 * standard(first) + 0.25 * standard(second)
+    scores = Blend(first, second, 0.25).score(histories)
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+    assert not scores[1].any()  # constant scores say nothing
+    for weight, model in [(0, first), (1, second)]:
+        row = Blend(first, second, weight).score(histories)[0]
+        assert row.argsort().tolist() == model.score(histories)[0].argsort().tolist()
+
+
+def test_movielens_answers_texts_and_histories():
+    some = movielens_recommender(Hashing())
+    exact = "The Shawshank Redemption (1994). Drama."
+    assert some.recommend_texts([exact], 1)[0].items == ["64"]
+    warm, cold = some.recommend_histories([["50", "181"], []], 3)
+    assert "172" in warm.items  # the third of Star Wars to those of the other two
+    assert cold.items[0] == "50"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: recommender(item_ids=[]), ValueError, "got 0 items with 0 ids"),
+        (
+            lambda: recommender(item_ids=["a", "a"]),
+            ValueError,
+            "each once; got 2 items with 1 ids",
+        ),
+        (lambda: recommender().recommend_texts(["1 0"], 0), ValueError, "k must be >="),
+        (lambda: recommender().recommend_histories([], 0), ValueError, "k must be >="),
+        (lambda: recommender().recommend_texts("1 0", 1), TypeError, "got str '1 0'"),
+        (lambda: recommender().recommend_histories(["a"], 1), TypeError, "got str 'a'"),
+        (
+            lambda: Blend(POPULAR, POPULAR, 1.1),
+            ValueError,
+            r"weight must lie in \[0, 1\]; got 1.1",
+        ),
+    ],
+)
+def test_wrong_calls_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,258 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import settings
+
+from recsys_lib.recommender import Recommendation
+from recsys_lib.service import MAX_BODY_BYTES, Query, answer, create_app, main
+
+IDS = [str(i) for i in range(200)]
+
+
+class Slow:
+    """Recommends 0, 1, 2 ... once its gate is open; "fail" is fatal."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches = []
+
+    def _answer(self, queries, k):
+        if queries:
+            self.batches.append(list(queries))
+            assert self.gate.wait(5)
+            if "fail" in queries:
+                raise OSError("/secret")
+        scores = [1 - i / 200 for i in range(k)]
+        return [Recommendation(IDS[:k], scores, []) for _ in queries]
+
+    recommend_texts = recommend_histories = _answer
+
+
+@pytest.fixture
+def slow():
+    return Slow()
+
+
+@pytest.fixture
+def client(slow):
+    with TestClient(create_app(slow)) as client:
+        yield client
+
+
+def metric(client, line):
+    found = [x for x in client.get("/metrics").text.splitlines() if x.startswith(line)]
+    return float(found[0].split()[-1])
+
+
+def test_a_text_and_a_history_are_answered(client, slow):
+    by_text = client.post("/recommend", json={"text": "a film", "k": 2})
+    assert by_text.status_code == 200
+    assert by_text.headers["content-type"] == "application/json"
+    assert by_text.json() == {"items": ["0", "1"], "scores": [1, 0.995], "unknown": []}
+    by_history = client.post("/recommend", json={"history": ["5"]})
+    assert by_history.json()["items"] == IDS[:10]
+    assert slow.batches[-2:] == [["a film"], [["5"]]]
+
+
+def test_a_batch_gives_each_query_its_own_answer_and_k():
+    class Echo:
+        def recommend_texts(self, texts, k):
+            return [Recommendation([text] * k, [1.0] * k, []) for text in texts]
+
+        def recommend_histories(self, histories, k):
+            return [Recommendation(["h"] * k, [2.0] * k, ids) for ids in histories]
+
+    queries = [
+        Query(text="x", k=1),
+        Query(history=["1"], k=3),
+        Query(text="y", k=2),
+        Query(history=[]),
+    ]
+    found = [json.loads(x) for x in answer(Echo(), queries)]
+    assert [x["items"] for x in found] == [["x"], ["h"] * 3, ["y"] * 2, ["h"] * 10]
+    assert [x["unknown"] for x in found] == [[], ["1"], [], []]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{}", "exactly one of text and history"),
+        (b'{"text": "a", "history": []}', "exactly one of text and history"),
+        (b'{"text": ""}', "at least 1 character"),
+        (b'{"text": "%s"}' % (b"a" * 2001), "at most 2000 characters"),
+        (b'{"text": null}', "valid string"),
+        (b'{"text": "\\ud800"}', "Invalid JSON"),
+        (b'{"text": "a", "k": 0}', "greater than or equal to 1"),
+        (b'{"text": "a", "k": 101}', "less than or equal to 100"),
+        (b'{"text": "a", "k": NaN}', "Input should be a valid integer"),
+        (b'{"text": "a", "n": 5}', "Extra inputs are not permitted"),
+        (b'{"history": [1]}', "valid string"),
+        (json.dumps({"history": ["1"] * 1001}).encode(), "at most 1000 items"),
+        (b"[" * 5000, "Invalid JSON"),
+        (b"\xff", "Invalid JSON"),
+        (b"", "Invalid JSON"),
+    ],
+)
+def test_what_is_no_query_is_answered_422(client, body, message):
+    answer = client.post("/recommend", content=body)
+    assert answer.status_code == 422
+    assert message in answer.text
+
+
+def test_a_body_too_large_is_not_read_to_its_end(client):
+    answer = client.post("/recommend", content=b" " * (MAX_BODY_BYTES + 1))
+    assert answer.status_code == 413
+
+
+def test_a_failure_is_told_without_its_inside(client, caplog):
+    answer = client.post("/recommend", json={"text": "fail"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "OSError" in caplog.text
+    assert client.post("/recommend", json={"text": "well"}).status_code == 200
+    assert metric(client, 'recsys_requests_total{status="500"}') == 1
+
+
+def test_before_the_start_it_is_alive_but_not_ready(slow):
+    client = TestClient(create_app(slow))
+    assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 503
+    refused = client.post("/recommend", json={"text": "a"})
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    with client:
+        assert client.get("/ready").status_code == 200
+        assert [len(batch) for batch in slow.batches] == [1] * 5 + [5, 1]  # warm
+    assert client.get("/ready").status_code == 503
+
+
+def test_metrics_count_what_happened(client):
+    for body in ({"text": "a"}, {"history": []}, {}):
+        client.post("/recommend", json=body)
+    assert metric(client, 'recsys_requests_total{status="200"}') == 2
+    assert metric(client, 'recsys_requests_total{status="422"}') == 1
+    assert metric(client, "recsys_latency_seconds_count") == 2
+    assert metric(client, "recsys_batch_size_sum") == 2
+    assert metric(client, "recsys_queue_length") == 0
+
+
+def test_two_apps_count_apart(client):
+    with TestClient(create_app(Slow())) as other:
+        other.post("/recommend", json={"text": "a"})
+        assert metric(other, "recsys_latency_seconds_count") == 1
+        assert metric(client, "recsys_latency_seconds_count") == 0
+
+
+def test_overload_is_refused_and_the_queue_stays_bounded(slow):
+    app = create_app(slow, max_batch=2, max_queue=4)
+    with TestClient(app) as client, ThreadPoolExecutor(20) as pool:
+        slow.gate.clear()
+        post = client.post
+        asked = [pool.submit(post, "/recommend", json={"text": "a"}) for _ in range(20)]
+        while sum(x.done() for x in asked) < 13:
+            time.sleep(1e-3)
+        assert metric(client, "recsys_queue_length") == 4
+        slow.gate.set()
+        answers = [x.result() for x in asked]
+        refused = [x for x in answers if x.status_code == 503]
+        accepted = [x for x in answers if x.status_code == 200]
+        assert len(refused) + len(accepted) == 20
+        assert len(accepted) in (5, 6)  # one or two in work, four waiting
+        assert all(int(x.headers["retry-after"]) >= 1 for x in refused)
+        name = 'recsys_refused_total{reason="QueueFull"}'
+        assert metric(client, name) == len(refused)
+
+
+def test_a_missed_deadline_is_refused(slow):
+    with TestClient(create_app(slow, deadline_ms=30)) as client:
+        slow.gate.clear()
+        answer = client.post("/recommend", json={"text": "a"})
+        slow.gate.set()
+        assert answer.status_code == 503
+        assert "retry-after" in answer.headers
+        assert metric(client, 'recsys_refused_total{reason="DeadlineExceeded"}') == 1
+
+
+SERVER = """
+import time
+from recsys_lib.recommender import Recommendation
+from recsys_lib.service import create_app, serve
+
+class Slow:
+    def recommend_texts(self, texts, k):
+        time.sleep(0.15)
+        return [Recommendation([text], [1.0], []) for text in texts]
+
+    recommend_histories = recommend_texts
+
+serve(create_app(Slow(), max_batch=2, deadline_ms=20_000), port=0)
+"""
+
+
+def serve_slow():
+    """A slow server in a process of its own, and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+    )
+    line = process.stdout.readline()
+    assert line.startswith("listening on http://127.0.0.1:"), line
+    return process, line.split()[-1]
+
+
+def test_sigterm_answers_what_was_accepted_and_ends_with_success():
+    process, address = serve_slow()
+
+    async def run():
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        async with httpx.AsyncClient(
+            base_url=address, timeout=20, limits=limits
+        ) as client:
+            assert (await client.get("/ready")).status_code == 200
+            asked = [
+                asyncio.create_task(client.post("/recommend", json={"text": "a"}))
+                for _ in range(16)
+            ]
+            await asyncio.sleep(0.2)
+            os.kill(process.pid, signal.SIGTERM)
+            await asyncio.sleep(0.05)
+            assert (await client.get("/ready")).status_code == 503  # still listening
+            answers = await asyncio.gather(*asked)
+            assert [x.status_code for x in answers] == [200] * 16
+            with pytest.raises(httpx.ConnectError):
+                await client.get("/health")
+
+    try:
+        asyncio.run(run())
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(Slow()))
+
+
+@schema.parametrize()
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_nothing_that_is_sent_breaks_the_service(case):
+    case.call_and_validate()
+
+
+@pytest.mark.parametrize("options", [["--max-batch", "x"], ["--nothing"]])
+def test_wrong_options_end_the_command(monkeypatch, capsys, options):
+    monkeypatch.setattr(sys, "argv", ["service", *options])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert options[0] in capsys.readouterr().err
