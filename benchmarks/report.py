@@ -13,6 +13,7 @@ from recsys_lib import plots, provenance
 from recsys_lib.intervals import Interval
 
 HEADER = ("bench", "figure", "measured", "95% interval", "n", "target", "reached", "")
+WIDE_INCHES = 8.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     label = "measured / required (right of the line: reached)"
     axes = plots.intervals(table, value="margin", label=label, reference=1)
     axes.set_xscale("log")
+    plt.gcf().set_size_inches(WIDE_INCHES, 1 + 0.3 * len(aimed))  # the names are long
     plt.gcf().savefig(file, metadata={"Date": None})
     plt.close("all")
 

@@ -18,6 +18,11 @@ class PeerEncoder:
     def __init__(self, model: Any) -> None:
         self.model = model
 
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.model.get_sentence_embedding_dimension())
+
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Unit vectors (n, dim)."""
         vectors = self.model.encode(list(texts), normalize_embeddings=True)

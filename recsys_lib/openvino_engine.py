@@ -216,8 +216,15 @@ def convert(network: Any) -> openvino.Model:
         for c in _constants(model)
         if list(c.shape) == list(table.shape) and np.array_equal(c.data, table)
     )
-    model.set_rt_info(network.n_parameters, [_NOTE, "n_parameters"])
-    model.set_rt_info(name, [_NOTE, "token_table"])
+    return describe(model, n_parameters=network.n_parameters, token_table=name)
+
+
+def describe(
+    model: openvino.Model, *, n_parameters: int, token_table: str
+) -> openvino.Model:
+    """Note in a model what its graph does not tell; saved with it."""
+    model.set_rt_info(n_parameters, [_NOTE, "n_parameters"])
+    model.set_rt_info(token_table, [_NOTE, "token_table"])
     return model
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from recsys_lib import openvino_engine
-from recsys_lib.architectures import ARCHITECTURES, random_encoder
+from recsys_lib.architectures import ARCHITECTURES, bert, random_encoder
 from recsys_lib.embeddings import StaticEncoder, load_encoder, static_encoder
 from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork, convert
 from recsys_lib.tokens import Tokens, minilm_folder
@@ -229,8 +229,29 @@ def test_random_weights_follow_the_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
     assert np.array_equal(first.encode(TEXTS), again.encode(TEXTS))
     assert not np.allclose(first.encode(TEXTS), other.encode(TEXTS))
-    compiled = random_encoder(TINY, max_length=9, seed=1).encode(TEXTS)
-    np.testing.assert_allclose(compiled, first.encode(TEXTS), atol=1e-6)
+
+
+def test_the_graph_built_here_is_bert(tiny):
+    weights = tiny.network.model.state_dict()
+
+    def weight(name, shape):
+        assert weights[name].shape == shape
+        return weights[name].numpy()
+
+    sizes = vars(tiny.network.model.config)
+    network = OpenVinoNetwork(bert(sizes, weight), precision="float32")
+    built = dataclasses.replace(tiny, network=network)
+    np.testing.assert_allclose(built.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
+    assert built.n_parameters == tiny.n_parameters
+    np.testing.assert_array_equal(network.token_table, tiny.network.token_table)
+
+
+def test_compiled_random_weights_follow_the_seed_alone():
+    first, again, other = (
+        random_encoder(TINY, max_length=9, seed=s).encode(TEXTS) for s in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +300,11 @@ def test_refuses_options(options, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
         load_encoder(**options)
+
+
+def test_refuses_random_weights_in_int8():
+    with pytest.raises(ValueError, match="must be a float; got int8"):
+        random_encoder(TINY, precision="int8", max_length=9)
 
 
 def test_refuses_a_vocabulary_without_the_tokenizer_s():

@@ -227,7 +227,7 @@ def test_a_fault_stops_the_book_and_is_named(
 
 @pytest.mark.usefixtures("no_pages")
 def test_only_what_changed_runs_again(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     second = project / "chapters/02_other.md"
     text = CHAPTER.replace("ch1", "ch2").replace("fig-line", "fig-two")
@@ -243,7 +243,7 @@ def test_only_what_changed_runs_again(
 
     def reasons() -> dict[str, str]:
         assert make() == 0
-        lines = capsys.readouterr().out.splitlines()
+        lines = capfd.readouterr().out.splitlines()
         first = {}
         for line in lines:
             stem, _, why = line.partition(": ")
@@ -259,13 +259,22 @@ def test_only_what_changed_runs_again(
     assert changed["02_other"] == "changed: recsys_lib/metrics.py"
     (project / "data/ratings.csv").write_text("1,3\n")
     assert set(reasons().values()) == {"changed: data ratings.csv"}
-    capsys.readouterr()
+    capfd.readouterr()
     assert make("--parameters", "speed=1") == 1
-    assert "unknown parameter speed; the chapter declares" in capsys.readouterr().err
+    assert "unknown parameter speed; the chapter declares" in capfd.readouterr().err
+    edit(project, "record(", "1 / 0\nrecord(", "chapters/02_other.md")
+    (project / "data/ratings.csv").write_text("1,4\n")
+    assert make() == 1
+    shown = capfd.readouterr()
+    assert "02_other: cell 2 raised ZeroDivisionError" in shown.err
+    assert "Traceback" not in shown.err
+    assert "01_small: done" in shown.out, "the other chapter ends all the same"
+    edit(project, "1 / 0\nrecord(", "record(", "chapters/02_other.md")
+    assert reasons()["01_small"].startswith("unchanged")
     assert make("--chapters", "02") == 0
-    assert "_build/partial/html/index.html" in capsys.readouterr().out
+    assert "_build/partial/html/index.html" in capfd.readouterr().out
     assert make("--chapters", "09") == 1
-    assert "no chapter 09" in capsys.readouterr().err
+    assert "no chapter 09" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("no_pages")

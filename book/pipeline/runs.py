@@ -34,28 +34,34 @@ def run_chapters(
         hardware=describe_machine().hardware_class,
     )
     wanted = {c: fingerprint(c, parameters, inputs) for c in chapters}
-    changed = [c for c in chapters if _has_changed(c, wanted[c], store)]
+    runs = {c: load_run(store, c) for c in chapters}
+    reasons = {c: _reason(wanted[c], runs[c]) for c in chapters}
+    changed = [c for c in chapters if reasons[c]]
+    for chapter in chapters:
+        if not reasons[chapter]:
+            print(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
     if parameters["profile"] == "smoke" and len(changed) > 1:
         _run_side_by_side(changed, parameters, root)
-        changed = []
+        return {c: run for c in chapters if (run := load_run(store, c))}
     for chapter in changed:
-        kept = load_run(store, chapter)
-        expected_s = kept.seconds if kept else None
-        execute(
-            chapter, parameters, wanted[chapter], store=store, expected_s=expected_s
+        print(f"{chapter.stem}: {reasons[chapter]}")
+        last = runs[chapter]
+        runs[chapter] = execute(
+            chapter,
+            parameters,
+            wanted[chapter],
+            store=store,
+            expected_s=last.seconds if last else None,
         )
-    runs = {chapter: load_run(store, chapter) for chapter in chapters}
     return {chapter: run for chapter, run in runs.items() if run}
 
 
-def _has_changed(chapter: Chapter, wanted: Fingerprint, store: Path) -> bool:
-    kept = load_run(store, chapter)
-    if kept and not (changes := wanted.changes(kept.parts)):
-        print(f"{chapter.stem}: unchanged, {wanted.digest}")
-        return False
-    why = f"changed: {', '.join(changes)}" if kept else "first run"
-    print(f"{chapter.stem}: {why}")
-    return True
+def _reason(wanted: Fingerprint, kept: Run | None) -> str:
+    """Why a chapter has to run, or nothing."""
+    if kept is None:
+        return "first run"
+    changes = wanted.changes(kept.parts)
+    return f"changed: {', '.join(changes)}" if changes else ""
 
 
 def _run_side_by_side(
