@@ -25,7 +25,7 @@ help:
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\""
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
-	@echo "make data   get the data and check its hashes"
+	@echo "make data   get the data, and the model ready to run"
 	@echo "make clean  drop _build; data and environment stay"
 
 setup: $(READY)

@@ -9,7 +9,7 @@ import openvino
 from openvino import opset13 as ops
 
 from recsys_lib.embeddings import Encoder, Engine, fitting_tokenizer, resolve_options
-from recsys_lib.openvino_engine import OpenVinoNetwork, describe
+from recsys_lib.openvino_engine import OpenVinoNetwork, compiled, describe
 from recsys_lib.tokens import minilm_folder
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -73,6 +73,37 @@ def random_encoder(
     model = bert(sizes, _uniform(np.random.default_rng(seed)))
     precision = "float32" if precision == "auto" else precision
     return Encoder(tokenizer, OpenVinoNetwork(model, precision=precision))
+
+
+def one_product(
+    dimensions: Mapping[str, int], n_tokens: int, *, device: str = "cpu"
+) -> Callable[[], object]:
+    """Return a call that multiplies tokens by one matrix as large as all the layers.
+
+    It runs on the engine that `load_encoder` takes for the device, and is a floor under
+    the time of such a model.
+
+    Args:
+        dimensions: As of `random_encoder`; embeddings and biases are not counted.
+        n_tokens: Columns that the matrix is multiplied by.
+        device: "cpu" or "cuda[:i]".
+
+    >>> one_product(ARCHITECTURES["minilm-l6"], 2)().shape
+    (2, 27648)
+    """
+    dim, wide = dimensions["hidden_size"], dimensions["intermediate_size"]
+    rows = dimensions["num_hidden_layers"] * (4 * dim + 2 * wide)
+    if device != "cpu":
+        import torch
+
+        layers, tokens = (torch.ones(n, dim, device=device) for n in (rows, n_tokens))
+        return lambda: tokens @ layers.T
+    matrix = ops.constant(np.ones((rows, dim), np.float32))
+    x = ops.parameter([n_tokens, dim], np.float32)
+    product = openvino.Model([ops.matmul(x, matrix, False, True)], [x])
+    request = compiled(product).create_infer_request()
+    ones = np.ones((n_tokens, dim), np.float32)
+    return lambda: request.infer([ones], share_inputs=True, share_outputs=True)[0]
 
 
 def bert(sizes: Mapping[str, int], weight: Weight) -> openvino.Model:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
-from torch.multiprocessing.spawn import ProcessException, spawn
+from torch.multiprocessing.spawn import ProcessException, start_processes
 from torch.nn.functional import gelu, layer_norm
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
@@ -162,7 +163,7 @@ def run_ranks(
     """Call work(rank, *arguments) in new processes that form one gloo group.
 
     Args:
-        work: Importable from a module: processes are spawned, under Jupyter too.
+        work: Importable from a module: processes start afresh, under Jupyter too.
         *arguments: Picklable.
         n_processes: Ranks, >= 1, each with one torch thread.
         timeout_s: Seconds, starting the processes included.
@@ -183,9 +184,12 @@ def run_ranks(
     if getattr(work, "__module__", None) == "__main__":
         raise ValueError(f"work must be importable from a module; got {work}")
     deadline_s = time.monotonic() + timeout_s
+    get_context("forkserver").set_forkserver_preload([__name__])  # torch: only once
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         task = (folder, n_processes, timeout_s, work, arguments)
-        ranks = spawn(_serve_rank, task, n_processes, join=False)  # type: ignore[no-untyped-call]
+        ranks = start_processes(  # type: ignore[no-untyped-call]
+            _serve_rank, task, n_processes, join=False, start_method="forkserver"
+        )
         try:
             while not ranks.join(max(deadline_s - time.monotonic(), 0)):
                 if time.monotonic() > deadline_s:

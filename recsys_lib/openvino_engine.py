@@ -139,16 +139,24 @@ class OpenVinoNetwork:
             if length:
                 model = model.clone()
                 model.reshape({port: [1, length] for port in model.inputs})
-            streams = max(_cores() // n_threads, 1)
-            options = {
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams * n_threads,
-                "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
-                "ENABLE_CPU_PINNING": False,  # processes would pin to the same core
-            }
-            made = openvino.Core().compile_model(model, "CPU", options)
+            made = compiled(model, precision=self.precision, n_threads=n_threads)
             self._compiled[length, n_threads] = made
             return made
+
+
+def compiled(
+    model: openvino.Model, *, precision: str = "float32", n_threads: int | None = None
+) -> openvino.CompiledModel:
+    """Compile for the CPU; as many passes run at once as leave each its threads."""
+    n_threads = n_threads or _cores()
+    streams = max(_cores() // n_threads, 1)
+    options = {
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams * n_threads,
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "ENABLE_CPU_PINNING": False,  # processes would pin to the same core
+    }
+    return openvino.Core().compile_model(model, "CPU", options)
 
 
 def load_network(

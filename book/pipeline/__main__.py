@@ -18,6 +18,8 @@ from book.pipeline.results import Results
 from book.pipeline.runs import run_chapters
 from book.pipeline.stage import check_prose, stage
 from recsys_lib.datasets import data_folder
+from recsys_lib.embeddings import load_encoder
+from recsys_lib.kept import cache_folder
 from recsys_lib.provenance import describe_machine
 
 PROFILES = ("smoke", "standard", "full")
@@ -141,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     verbs.add_parser("check", help="check the prose without running anything")
-    verbs.add_parser("data", help="get the data files and check their hashes")
+    verbs.add_parser("data", help="get the data, and the model ready to run")
     verbs.add_parser("picture", help="photograph the built book for the README")
     chosen = parser.parse_args(arguments)
     try:
@@ -158,6 +160,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     if chosen.verb == "data":
         fetched = fetch_data(data_folder())
         print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
+        load_encoder()  # converts the model for this machine once
+        print(f"model: ready in {cache_folder()}")
         return None
     if chosen.verb == "picture":
         from book.pipeline.picture import take_picture  # its browser is for developers

@@ -1,10 +1,12 @@
 """Decide which chapters have to run, and run them: alone, or in smoke side by side."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.execute import Run, execute, load_run
@@ -19,8 +21,8 @@ def run_chapters(
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
-    One at a time, so that none disturbs another's times; in the smoke profile, whose
-    times nobody reads, as many as there are cores.
+    One at a time, with the whole machine; in the smoke profile, whose times nobody
+    reads, side by side.
 
     Raises:
         BookError: Of the first chapter that fails, after the others have ended.
@@ -67,7 +69,13 @@ def _reason(wanted: Fingerprint, kept: Run | None) -> str:
 def _run_side_by_side(
     chapters: list[Chapter], parameters: Mapping[str, object], root: Path
 ) -> None:
-    """Each chapter in a process of its own: nbclient's loop is not for threads."""
+    """Each chapter in a process of its own, on cores of its own where that can be had.
+
+    It then finds a smaller machine, and nobody disturbs its times.
+    """
+    idle: SimpleQueue[set[int]] = SimpleQueue()
+    for cores in _shares(len(chapters)):
+        idle.put(cores)
     given = {k: v for k, v in parameters.items() if k not in ("profile", "device")}
 
     def run(chapter: Chapter) -> str:
@@ -75,12 +83,26 @@ def _run_side_by_side(
         command += ["--chapters", chapter.number]
         command += [f"--{name}={parameters[name]}" for name in ("profile", "device")]
         command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
-        done = subprocess.run(
-            command, cwd=root, stderr=subprocess.PIPE, text=True, check=False
-        )
-        return done.stderr if done.returncode else ""
+        cores = idle.get()
+        with subprocess.Popen(
+            command, cwd=root, stderr=subprocess.PIPE, text=True
+        ) as process:
+            if cores:
+                os.sched_setaffinity(process.pid, cores)
+            said = process.communicate()[1]
+        idle.put(cores)
+        return said if process.returncode else ""
 
-    with ThreadPoolExecutor(describe_machine().cores) as pool:
+    with ThreadPoolExecutor(idle.qsize()) as pool:
         faults = [fault for fault in pool.map(run, chapters) if fault]
     if faults:
         raise BookError(faults[0].split("The book was not made.\n")[-1].strip())
+
+
+def _shares(wanted: int) -> list[set[int]]:
+    """Split the cores into at most so many sets; empty sets where they have no name."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [set() for _ in range(min(wanted, describe_machine().cores))]
+    cores = sorted(os.sched_getaffinity(0))
+    n = min(wanted, len(cores))
+    return [set(cores[i::n]) for i in range(n)]
