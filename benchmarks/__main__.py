@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks import catalogue, request, service, vectors
-from benchmarks.bounds import measure_bounds
+from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, NotRun
 from benchmarks.report import Row, markdown, not_run, write
 from recsys_lib.provenance import describe_machine
@@ -33,7 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows += _measured(name, bounds, quick=options.quick)
     write(rows, FOLDER, quick=options.quick)
     print(markdown(rows))
+    print("\n".join(nearest_bounds(rows)))
     print(f"Kept in {FOLDER}: results.json, table.md, targets.svg")
+
+
+def nearest_bounds(rows: Sequence[Row]) -> list[str]:
+    """Say of each stage how near it came to which bound of the machine."""
+    return [
+        f"{row.bench}, {row.name} is {row.value.value:.0%} ({row.note})"
+        for row in rows
+        if row.value and row.name.endswith(SHARE)
+    ]
 
 
 def _measured(name: str, bounds: object, *, quick: bool) -> list[Row]:

@@ -20,6 +20,8 @@ from benchmarks.report import Row, exact
 GEMM_SIZE = 1536  # 28 MB of operands: large enough for the full rate
 READ_FLOATS = 64_000_000  # 256 MB: beyond any cache here
 
+SHARE = ": share of its bound"
+
 
 @dataclass(frozen=True)
 class Transformer:
@@ -121,7 +123,7 @@ def nearness(
     """
     share = exact(least[0] / measured_ms)
     note = f"nearest bound: {least[1]}, {least[0]:.3f} ms"
-    return Row(bench, f"{stage}: share of its bound", share, "", note=note)
+    return Row(bench, f"{stage}{SHARE}", share, "", note=note)
 
 
 def _best_s(call: Callable[[], object], repeats: int) -> float:

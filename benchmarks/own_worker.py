@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.worker import Operations, serve
+from recsys_lib.architectures import ARCHITECTURES, one_product
 from recsys_lib.embeddings import load_encoder
 from recsys_lib.indexes import Index, build_index
+
+MEDIAN_TOKENS = 13  # of a film's description
 
 
 def text_operations(**options: Any) -> Operations:
@@ -44,8 +47,12 @@ def text_operations(**options: Any) -> Operations:
     def nearest(k: int) -> None:
         indexes[0].search(query, k)
 
+    def product() -> None:
+        multiply()
+
     query = encoder.encode(["a film about a toy"])
-    listed: list[Any] = [prepare, request, encode, tokenize, forward, nearest]
+    multiply = one_product(ARCHITECTURES["minilm-l6"], MEDIAN_TOKENS)
+    listed: list[Any] = [prepare, request, encode, tokenize, forward, nearest, product]
     return {operation.__name__: operation for operation in listed}
 
 

@@ -191,6 +191,7 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
 
     calls: dict[str, Callable[[int], float]] = {"request": partial(ask, own, texts)}
     calls |= {"tokenize": tokenize, "forward": forward, "nearest": nearest}
+    calls["product"] = lambda i: own.time_ms("product")
     try:
         ms = interleave(calls, rounds=n)
     except NotRun as reason:
@@ -198,9 +199,10 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     over = ratio(ms["request"], ms["forward"])
     label = "p50, own / bare forward pass"
     rows = [Row("request", label, over, target=OVER_FORWARD, at_most=True)]
-    for name in ("tokenize", "forward", "nearest"):
+    for name in ("tokenize", "forward", "nearest", "product"):
         stage = bootstrap_interval(ms[name], statistic="median")
-        rows.append(Row("request", f"stage {name}, p50", stage, "ms"))
+        note = "all layers' weights as one matrix, same engine" * (name == "product")
+        rows.append(Row("request", f"stage {name}, p50", stage, "ms", note=note))
     return rows + _bound_rows(own, texts, ms, bounds)
 
 

@@ -31,11 +31,12 @@ from recsys_lib.datasets import load_movielens
 from recsys_lib.http_load import HttpLoad, http_open_loop
 from recsys_lib.intervals import Interval, bootstrap_interval
 from recsys_lib.latency import ratio, summarize
+from recsys_lib.saturation import saturation
 
 DEADLINE_S = 1.0  # the service's own; an answer later than it does not count
 SLACK_S = 0.1  # what the network and the sender may add to the deadline
-STEP = 1.3  # from one rate of the search to the next
 REST_S = 1.5  # after an overload: queues drain
+QUEUED_MS = 200.0  # a latency that tells of a queue
 OVER_TUTORIAL, OVER_SWAPPED, P99_MS, GROWTH, RETURN = 8.0, 2.5, 20.0, 1.05, 1.25
 
 
@@ -188,24 +189,16 @@ def saturations(
     return interleave(calls, rounds=amount.rounds, warmup=0)
 
 
-def goodput_per_s(load: HttpLoad) -> float:
-    """Answers 200 within the deadline, a second of the intended sending."""
-    in_time = load.ok & (load.latency_ms <= DEADLINE_S * 1e3)
-    return float(in_time.sum() / load.intended_s[-1])
-
-
 def _saturation_per_s(service: Service, step_s: float, seed: int) -> float:
-    """Highest goodput while the rate rises, until it twice falls short of the rate."""
-    alone = service.load(5, 2.0, seed=seed)
-    rate, best, misses = 0.5e3 / float(np.median(alone.latency_ms)), 0.0, 0
-    while misses < 2:
-        good = goodput_per_s(service.load(rate, step_s, seed=seed))
-        best = max(best, good)
-        if good < 0.9 * rate:
-            misses += 1
+    def offer(rate_per_s: float) -> HttpLoad:
+        load = service.load(rate_per_s, step_s, seed=seed)
+        if not load.ok.all() or load.latency_ms[-1] > QUEUED_MS:
             time.sleep(REST_S)
-        rate *= STEP
-    return best
+        return load
+
+    alone = service.load(5, 2.0, seed=seed)
+    start_per_s = 0.5e3 / float(np.median(alone.latency_ms))
+    return saturation(offer, start_per_s=start_per_s, width=1.1).rate_per_s
 
 
 def saturation_rows(rates: Mapping[str, Milliseconds]) -> list[Row]:

@@ -126,7 +126,8 @@ class Batcher(Generic[Query, Answer]):
         """Wait for the answer to one query; cancelling it disturbs no other.
 
         Raises:
-            QueueFull: At once, if max_queue queries wait.
+            QueueFull: At once, if max_queue queries wait, or so many that half of
+                deadline_ms would pass before this one's turn.
             DeadlineExceeded: If there is no answer within deadline_ms; a query that
                 still waits then is never computed.
             Closed: If the batcher has not started or is closing.
@@ -134,8 +135,10 @@ class Batcher(Generic[Query, Answer]):
         """
         if not self._is_open:
             raise Closed("batcher must be open; got a query before or after", 1.0)
-        if self.waiting >= self._max_queue:
+        if self.waiting >= self._max_queue or self.retry_after_s > self._deadline_s / 2:
             message = f"at most {self._max_queue} queries may wait; got one more"
+            if self.waiting < self._max_queue:  # taken, it would be answered too late
+                message = f"a queue must drain in half of {self._deadline_s:g} s"
             raise QueueFull(message, self.retry_after_s)
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(self._deadline_s, self._expire, future)

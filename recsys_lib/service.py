@@ -23,7 +23,14 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
@@ -40,13 +47,19 @@ _ONE: dict[str, Any] = {"oneOf": [{"required": ["text"]}, {"required": ["history
 ItemId = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+def _whole(number: object) -> object:
+    """To JSON 14.0 is an integer, and the same one as 14."""
+    whole = isinstance(number, float) and number.is_integer()
+    return int(number) if whole else number  # type: ignore[call-overload]
+
+
 class Query(BaseModel):
     """What is asked: items for a text, or for the ids of items met before."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE)
     text: Annotated[str, Field(min_length=1, max_length=2000)] = ""
     history: Annotated[list[ItemId], Field(max_length=1000)] = []
-    k: Annotated[int, Field(ge=1, le=100)] = 10
+    k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 10
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> "Query":

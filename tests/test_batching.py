@@ -83,6 +83,31 @@ def test_max_wait_ends():
     asyncio.run(run())
 
 
+def test_nobody_is_taken_who_would_be_answered_too_late():
+    computed = []
+
+    def slow(numbers):
+        computed.extend(numbers)
+        time.sleep(0.02 * len(numbers))
+        return numbers
+
+    async def run():
+        async with Batcher(
+            slow, max_batch=1, max_queue=1000, deadline_ms=400
+        ) as batcher:
+            await batcher.submit(0)  # the pace is known now
+            tasks = [asyncio.create_task(batcher.submit(n)) for n in range(1, 100)]
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(run())
+    taken = [x for x in answers if isinstance(x, int)]
+    assert 3 <= len(taken) <= 15, "half of the deadline holds ten"
+    assert len(computed) == 1 + len(taken), "nothing was computed in vain"
+    refused = [x for x in answers if not isinstance(x, int)]
+    assert all(isinstance(x, QueueFull) for x in refused)
+    assert "must drain in half of 0.4 s" in str(refused[0])
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_back():
     async def run():
         compute = Gated(is_open=False)

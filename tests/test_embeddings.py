@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer
 
 from recsys_lib import openvino_engine
-from recsys_lib.architectures import ARCHITECTURES, bert, random_encoder
+from recsys_lib.architectures import random_encoder
 from recsys_lib.embeddings import StaticEncoder, load_encoder, static_encoder
 from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork, convert
 from recsys_lib.tokens import Tokens, minilm_folder
@@ -221,47 +221,6 @@ def test_bfloat16_is_chosen_where_it_is_there_and_faster(tiny, monkeypatch):
     assert openvino_engine.faster_precision(model, 1) == "float32"
 
 
-def test_random_weights_follow_the_seed_alone():
-    state = torch.random.get_rng_state()
-    first, again, other = (
-        random_encoder(TINY, engine="torch", max_length=9, seed=s) for s in (1, 1, 2)
-    )
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert np.array_equal(first.encode(TEXTS), again.encode(TEXTS))
-    assert not np.allclose(first.encode(TEXTS), other.encode(TEXTS))
-
-
-def test_the_graph_built_here_is_bert(tiny):
-    weights = tiny.network.model.state_dict()
-
-    def weight(name, shape):
-        assert weights[name].shape == shape
-        return weights[name].numpy()
-
-    sizes = vars(tiny.network.model.config)
-    network = OpenVinoNetwork(bert(sizes, weight), precision="float32")
-    built = dataclasses.replace(tiny, network=network)
-    np.testing.assert_allclose(built.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
-    assert built.n_parameters == tiny.n_parameters
-    np.testing.assert_array_equal(network.token_table, tiny.network.token_table)
-
-
-def test_compiled_random_weights_follow_the_seed_alone():
-    first, again, other = (
-        random_encoder(TINY, max_length=9, seed=s).encode(TEXTS) for s in (1, 1, 2)
-    )
-    assert np.array_equal(first, again)
-    assert not np.allclose(first, other)
-
-
-@pytest.mark.parametrize(
-    ("name", "n"), [("bert-base", 109_482_240), ("bert-large", 335_141_888)]
-)
-def test_architectures_have_the_published_size(name, n):
-    with torch.device("meta"):
-        assert BertModel(BertConfig(**ARCHITECTURES[name])).num_parameters() == n
-
-
 def test_static_is_the_mean_of_the_token_vectors(encoder):
     static = static_encoder(encoder)
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
@@ -300,16 +259,6 @@ def test_refuses_options(options, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
         load_encoder(**options)
-
-
-def test_refuses_random_weights_in_int8():
-    with pytest.raises(ValueError, match="must be a float; got int8"):
-        random_encoder(TINY, precision="int8", max_length=9)
-
-
-def test_refuses_a_vocabulary_without_the_tokenizer_s():
-    with pytest.raises(ValueError, match="at least 30522; got 9"):
-        random_encoder({**TINY, "vocab_size": 9}, max_length=9)
 
 
 def test_refuses_weights_that_are_not_all_there(tiny_folder):
