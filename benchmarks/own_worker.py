@@ -48,10 +48,10 @@ def text_operations(**options: Any) -> Operations:
         indexes[0].search(query, k)
 
     def product() -> None:
-        multiply()
+        multiply(MEDIAN_TOKENS)
 
     query = encoder.encode(["a film about a toy"])
-    multiply = one_product(ARCHITECTURES["minilm-l6"], MEDIAN_TOKENS)
+    multiply = one_product(ARCHITECTURES["minilm-l6"])
     listed: list[Any] = [prepare, request, encode, tokenize, forward, nearest, product]
     return {operation.__name__: operation for operation in listed}
 

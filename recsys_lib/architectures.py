@@ -76,19 +76,18 @@ def random_encoder(
 
 
 def one_product(
-    dimensions: Mapping[str, int], n_tokens: int, *, device: str = "cpu"
-) -> Callable[[], object]:
-    """Return a call that multiplies tokens by one matrix as large as all the layers.
+    dimensions: Mapping[str, int], *, device: str = "cpu"
+) -> Callable[[int], Any]:
+    """Return a call that multiplies n tokens by one matrix as large as all the layers.
 
     It runs on the engine that `load_encoder` takes for the device, and is a floor under
     the time of such a model.
 
     Args:
         dimensions: As of `random_encoder`; embeddings and biases are not counted.
-        n_tokens: Columns that the matrix is multiplied by.
         device: "cpu" or "cuda[:i]".
 
-    >>> one_product(ARCHITECTURES["minilm-l6"], 2)().shape
+    >>> one_product(ARCHITECTURES["minilm-l6"])(2).shape
     (2, 27648)
     """
     dim, wide = dimensions["hidden_size"], dimensions["intermediate_size"]
@@ -96,14 +95,18 @@ def one_product(
     if device != "cpu":
         import torch
 
-        layers, tokens = (torch.ones(n, dim, device=device) for n in (rows, n_tokens))
-        return lambda: tokens @ layers.T
-    matrix = ops.constant(np.ones((rows, dim), np.float32))
-    x = ops.parameter([n_tokens, dim], np.float32)
+        layers = torch.ones(rows, dim, device=device)
+        return lambda n: torch.ones(n, dim, device=device) @ layers.T
+    matrix = ops.constant(np.ones((rows, dim), np.float32), shared_memory=True)
+    x = ops.parameter([-1, dim], np.float32)
     product = openvino.Model([ops.matmul(x, matrix, False, True)], [x])
     request = compiled(product).create_infer_request()
-    ones = np.ones((n_tokens, dim), np.float32)
-    return lambda: request.infer([ones], share_inputs=True, share_outputs=True)[0]
+
+    def multiply(n_tokens: int) -> Any:
+        tokens = [np.ones((n_tokens, dim), np.float32)]
+        return request.infer(tokens, share_inputs=True, share_outputs=True)[0]
+
+    return multiply
 
 
 def bert(sizes: Mapping[str, int], weight: Weight) -> openvino.Model:

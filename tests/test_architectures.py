@@ -66,7 +66,7 @@ def test_architectures_have_the_published_size(name, n):
 
 @pytest.mark.parametrize("n_tokens", [1, 16])
 def test_one_product_is_as_large_as_the_layers(n_tokens):
-    product = one_product(ARCHITECTURES["minilm-l6"], n_tokens)()
+    product = one_product(ARCHITECTURES["minilm-l6"])(n_tokens)
     with torch.device("meta"):
         layers = BertModel(
             BertConfig(**ARCHITECTURES["minilm-l6"])
