@@ -14,7 +14,7 @@ from benchmarks.peers import (
     start_own,
 )
 from benchmarks.report import Row, exact, not_run
-from benchmarks.request import DEFAULT, EQUAL, qualities, start_peers
+from benchmarks.request import DEFAULT, fastest_equal, qualities, start_peers
 from recsys_lib.datasets import load_clothing_reviews
 from recsys_lib.intervals import bootstrap_interval
 from recsys_lib.latency import ratio
@@ -110,11 +110,7 @@ def comparison(
         note = f"{np.median(n_texts / ms[name] * 1e3):.0f} texts/s; {cosine_note}"
         over = ratio(ms[name], ms["own"])
         rows.append(Row("catalogue", f"own / {name}", over, target=target, note=note))
-    equal = [
-        x for x in others if cosines.get(x.split(",")[0], 0) >= cosines["own"] - EQUAL
-    ]
-    if equal:
-        best = min(equal, key=lambda name: float(np.median(ms[name])))
+    if best := fastest_equal(ms, cosines):
         label = f"own / best of equal quality ({best})"
         rows.append(
             Row("catalogue", label, ratio(ms[best], ms["own"]), target=FASTER_THAN_BEST)

@@ -28,13 +28,19 @@ def minilm_folder() -> str:
 
 def sentence_transformers(backend: Any, **model_kwargs: Any) -> Operations:
     """sentence-transformers and a flat faiss index."""
+    model = load_model(backend, **model_kwargs)
+    return text_operations(partial(model.encode, normalize_embeddings=True))
+
+
+def load_model(backend: Any = "torch", **model_kwargs: Any) -> Any:
+    """The model in sentence-transformers; with no argument, its default."""
     from sentence_transformers import SentenceTransformer
 
     folder = minilm_folder() if backend == "torch" else exported(backend)
     options: dict[str, Any] = {"device": "cpu", "model_kwargs": model_kwargs}
     model = SentenceTransformer(folder, backend=backend, **options)
     model.max_seq_length = MAX_LENGTH
-    return text_operations(partial(model.encode, normalize_embeddings=True))
+    return model
 
 
 def exported(backend: Any) -> str:

@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,27 @@ class NotRun(RuntimeError):
     """A peer that cannot be measured here, and why."""
 
 
-class Child:
+class Process:
+    """A process that is closed at the end of its ``with``."""
+
+    _process: subprocess.Popen[str]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for its end; after too long, force it."""
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Child(Process):
     """A process that answers as `worker.answer_requests` does; use it in ``with``.
 
     Args:
@@ -58,17 +77,6 @@ class Child:
             self.close()
             raise
 
-    def __enter__(self) -> "Child":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def ask(self, operation: str, *, save: Path | None = None, **args: Any) -> Any:
         """Run an operation and return its value.
 
@@ -89,11 +97,7 @@ class Child:
             self._process.stdin.close()
         if self._process.stdout:
             self._process.stdout.close()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        super().close()
 
     def _exchange(self, operation: str, save: Path | None, args: Any) -> dict[str, Any]:
         request = {"op": operation, "save": save and str(save), "args": args}

@@ -135,17 +135,29 @@ def against_peers(
     for ms in runs:
         for name in (name for name in PEERS if name in ms):
             rows += ratio_rows(name, ms, cosines.get(name), tail=name not in slow)
-    equal = [
-        name
-        for name in PEERS
-        if name in runs[0] and cosines.get(name, 0) >= cosines.get("own", 1) - EQUAL
-    ]
-    if equal:
-        best = min(equal, key=lambda name: float(np.median(runs[0][name])))
+    if best := fastest_equal(runs[0], cosines):
         over = ratio(runs[0][best], runs[0]["own"])
         name = f"p50, fastest peer of equal quality ({best}) / own"
         rows.append(Row("request", name, over, target=FASTER_THAN_BEST))
     return rows
+
+
+def fastest_equal(
+    ms: Mapping[str, Milliseconds], cosines: Mapping[str, float]
+) -> str | None:
+    """Name of the fastest peer that loses no more quality than we do, if there is one.
+
+    Args:
+        ms: Times by name; a peer's setting may follow its name and a comma.
+        cosines: Mean cosine to float32 of each peer, and of "own".
+    """
+    least = cosines.get("own", 1) - EQUAL
+    equal = [
+        name
+        for name in ms
+        if name != "own" and cosines.get(name.split(",")[0], 0) >= least
+    ]
+    return min(equal, key=lambda name: float(np.median(ms[name])), default=None)
 
 
 def ask(child: Child, texts: list[str], i: int) -> float:

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from benchmarks.peers import (
     ROOT,
     Milliseconds,
     NotRun,
+    Process,
     child_environment,
     interleave,
     peers_python,
@@ -52,7 +52,7 @@ class Amount:
 QUICK, FULL = Amount(1, 1.0, 3.0), Amount(5, 3.0, 20.0)
 
 
-class Service:
+class Service(Process):
     """A service in a process of its own; use it in ``with``.
 
     Args:
@@ -87,21 +87,10 @@ class Service:
             raise NotRun(f"the service ended: {''.join(last)}")
         self.url, self._bodies = line.split()[-1], bodies
 
-    def __enter__(self) -> "Service":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ask it to end."""
         self._process.terminate()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        super().close()
 
     @property
     def rss_mb(self) -> float:

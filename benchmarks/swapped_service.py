@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sentence_transformers import SentenceTransformer
 
-from benchmarks.peer_worker import MAX_LENGTH, minilm_folder
+from benchmarks.peer_worker import load_model
 from recsys_lib.recommender import movielens_recommender
 from recsys_lib.service import create_app, serve
 
@@ -31,8 +30,7 @@ class PeerEncoder:
 
 def main() -> None:
     """Serve MovieLens on a free port."""
-    model = SentenceTransformer(minilm_folder(), device="cpu")
-    model.max_seq_length = MAX_LENGTH
+    model = load_model()
     serve(create_app(movielens_recommender(PeerEncoder(model))), port=0)
 
 

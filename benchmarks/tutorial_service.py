@@ -11,9 +11,8 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
-from sentence_transformers import SentenceTransformer
 
-from benchmarks.peer_worker import MAX_LENGTH, minilm_folder
+from benchmarks.peer_worker import load_model
 
 
 class Query(BaseModel):
@@ -25,8 +24,7 @@ class Query(BaseModel):
 
 def create_app(ids: list[str], texts: list[str]) -> FastAPI:
     """Make the service of a catalogue of texts."""
-    model = SentenceTransformer(minilm_folder(), device="cpu")
-    model.max_seq_length = MAX_LENGTH
+    model = load_model()
     index = faiss.IndexFlatIP(model.get_sentence_embedding_dimension() or 0)
     index.add(np.asarray(model.encode(texts, normalize_embeddings=True)))
     app = FastAPI()

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +24,8 @@ import numpy.typing as npt
 import openvino
 
 from recsys_lib.kept import keep, sha256_of
+from recsys_lib.latency import measure_interleaved
+from recsys_lib.provenance import usable_cores
 from recsys_lib.ranking import normalize
 from recsys_lib.tokens import Ints, Tokens, pad
 
@@ -52,7 +55,7 @@ class OpenVinoNetwork:
         self, model: openvino.Model, *, precision: str, n_threads: int | None = None
     ) -> None:
         self._model, self.precision = model, precision
-        self._n_threads = n_threads or _cores()
+        self._n_threads = n_threads or usable_cores()
         self._compiled: dict[_Shape, openvino.CompiledModel] = {}
         self._compiling = threading.Lock()
         self._idle: defaultdict[_Shape, list[openvino.InferRequest]] = defaultdict(list)
@@ -108,9 +111,9 @@ class OpenVinoNetwork:
             with self._hidden(tokens, n_threads) as hidden:
                 return self.pool(hidden, tokens.mask, pooling)
 
-        if n_threads > 1 or len(batches) < 2:
+        if len(batches) < 2:
             return [run(tokens) for tokens in batches]
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             return list(pool.map(run, batches))
 
     @contextmanager
@@ -148,8 +151,8 @@ def compiled(
     model: openvino.Model, *, precision: str = "float32", n_threads: int | None = None
 ) -> openvino.CompiledModel:
     """Compile for the CPU; as many passes run at once as leave each its threads."""
-    n_threads = n_threads or _cores()
-    streams = max(_cores() // n_threads, 1)
+    n_threads = n_threads or usable_cores()
+    streams = max(usable_cores() // n_threads, 1)
     options = {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * n_threads,
@@ -280,18 +283,10 @@ def faster_precision(model: openvino.Model, n_threads: int | None) -> str:
     if "BF16" not in abilities:
         return "float32"
     tokens = Tokens(np.ones((1, 16), np.int64), np.ones((1, 16), np.int64))
-    best = {}
-    for precision in ("float32", "bfloat16"):
-        network = OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
-        times = []
-        for _ in range(30):
-            start = time.perf_counter()
-            network.forward(tokens)
-            times.append(time.perf_counter() - start)
-        best[precision] = min(times)
-    return min(best, key=lambda name: best[name])
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    networks = {
+        precision: OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
+        for precision in ("float32", "bfloat16")
+    }
+    calls = {name: partial(x.forward, tokens) for name, x in networks.items()}
+    times = measure_interleaved(calls, repeats=30, clock=time.perf_counter)
+    return min(times, key=lambda name: times[name].min())

@@ -16,8 +16,6 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-from IPython import get_ipython
-from IPython.display import display
 
 from recsys_lib.intervals import Interval
 
@@ -104,6 +102,9 @@ def record(
         low, high = (None if end is None else float(end) for end in (low, high))
         n = None if n is None else int(n)
         made = Record(name, float(value), unit, low, high, n)
+    from IPython import get_ipython  # half a second, for those who never record
+    from IPython.display import display
+
     if get_ipython() is not None:
         display({RECORD_MIME: asdict(made), "text/plain": str(made)}, raw=True)
 
@@ -133,16 +134,25 @@ def describe_machine() -> Machine:
     installed = {
         d.metadata["Name"].lower(): d.version for d in metadata.distributions()
     }
-    affinity = getattr(os, "sched_getaffinity", None)
     return Machine(
         cpu=_cpu_name(),
-        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_gib=round(psutil.virtual_memory().total / 2**30),
         gpu=_gpu_name(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={name: installed[name] for name in _VERSIONED if name in installed},
     )
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on.
+
+    >>> usable_cores() >= 1
+    True
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

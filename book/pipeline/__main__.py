@@ -149,7 +149,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _do(chosen, Path.cwd())
     except BookError as error:
-        print(f"\nThe book was not made.\n{error}", file=sys.stderr)
+        print(
+            "" if chosen.verb == "run" else "\nThe book was not made.", file=sys.stderr
+        )
+        print(error, file=sys.stderr)
         return 1
     return 0
 

@@ -12,7 +12,7 @@ from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
 from recsys_lib.datasets import data_folder
-from recsys_lib.provenance import describe_machine
+from recsys_lib.provenance import describe_machine, usable_cores
 from recsys_lib.tokens import minilm_folder
 
 
@@ -96,13 +96,13 @@ def _run_side_by_side(
     with ThreadPoolExecutor(idle.qsize()) as pool:
         faults = [fault for fault in pool.map(run, chapters) if fault]
     if faults:
-        raise BookError(faults[0].split("The book was not made.\n")[-1].strip())
+        raise BookError(faults[0].strip())
 
 
 def _shares(wanted: int) -> list[set[int]]:
     """Split the cores into at most so many sets; empty sets where they have no name."""
     if not hasattr(os, "sched_getaffinity"):
-        return [set() for _ in range(min(wanted, describe_machine().cores))]
+        return [set() for _ in range(min(wanted, usable_cores()))]
     cores = sorted(os.sched_getaffinity(0))
     n = min(wanted, len(cores))
     return [set(cores[i::n]) for i in range(n)]
