@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.only or BENCHES:
         if name in BENCHES:
             rows += _measured(name, bounds, quick=options.quick)
-    write(rows, FOLDER, quick=options.quick)
+        write(rows, FOLDER, quick=options.quick)  # at once: a run may be cut short
     print(markdown(rows))
     print("\n".join(nearest_bounds(rows)))
     print(f"Kept in {FOLDER}: results.json, table.md, targets.svg")

@@ -29,7 +29,20 @@ def minilm_folder() -> str:
 def sentence_transformers(backend: Any, **model_kwargs: Any) -> Operations:
     """sentence-transformers and a flat faiss index."""
     model = load_model(backend, **model_kwargs)
-    return text_operations(partial(model.encode, normalize_embeddings=True))
+    ready: list[Any] = []
+
+    def tokenize(text: str) -> None:
+        ready[:] = [model.preprocess([text])]
+
+    def forward() -> None:
+        """The bare pass of the engine, its tokens laid ready before the clock."""
+        import torch
+
+        with torch.inference_mode():
+            model[0](ready[0])
+
+    encode = partial(model.encode, normalize_embeddings=True)
+    return text_operations(encode) | {"tokenize": tokenize, "forward": forward}
 
 
 def load_model(backend: Any = "torch", **model_kwargs: Any) -> Any:
@@ -71,7 +84,7 @@ def onnx_int8() -> Operations:
     return sentence_transformers("onnx", file_name=file)
 
 
-def text_operations(encode: Callable[..., Any]) -> Operations:
+def text_operations(encode: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """The operations of a peer that turns texts into unit vectors."""
     import faiss
 

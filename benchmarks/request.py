@@ -139,7 +139,19 @@ def against_peers(
         over = ratio(runs[0][best], runs[0]["own"])
         name = f"p50, fastest peer of equal quality ({best}) / own"
         rows.append(Row("request", name, over, target=FASTER_THAN_BEST))
+        rows.append(headroom(children[best], texts, rounds.few, name=best))
     return rows
+
+
+def headroom(peer: Child, texts: list[str], n: int, *, name: str) -> Row:
+    """Most that anyone could gain over a peer who adds nothing to its engine's pass."""
+    calls = {
+        "request": partial(ask, peer, texts),
+        "forward": partial(bare_pass, peer, texts),
+    }
+    ms = interleave(calls, rounds=n)
+    over = ratio(ms["request"], ms["forward"])
+    return Row("request", f"p50, {name} / bare forward pass of its engine", over)
 
 
 def fastest_equal(
@@ -163,6 +175,12 @@ def fastest_equal(
 def ask(child: Child, texts: list[str], i: int) -> float:
     """Time of the request of round i; all children get the same text."""
     return child.time_ms("request", text=texts[i % len(texts)], k=10)
+
+
+def bare_pass(child: Child, texts: list[str], i: int) -> float:
+    """Time of the bare forward pass of round i."""
+    child.ask("tokenize", text=texts[i % len(texts)])
+    return child.time_ms("forward")
 
 
 def own_rows(ms: Milliseconds, cosine: float | None) -> list[Row]:
@@ -194,15 +212,12 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     def tokenize(i: int) -> float:
         return own.time_ms("tokenize", text=texts[i % len(texts)])
 
-    def forward(i: int) -> float:
-        own.ask("tokenize", text=texts[i % len(texts)])
-        return own.time_ms("forward")
-
     def nearest(i: int) -> float:
         return own.time_ms("nearest", k=10)
 
     calls: dict[str, Callable[[int], float]] = {"request": partial(ask, own, texts)}
-    calls |= {"tokenize": tokenize, "forward": forward, "nearest": nearest}
+    calls |= {"tokenize": tokenize, "nearest": nearest}
+    calls["forward"] = partial(bare_pass, own, texts)
     calls["product"] = lambda i: own.time_ms("product")
     try:
         ms = interleave(calls, rounds=n)

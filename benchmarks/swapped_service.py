@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from benchmarks.peer_worker import load_model
 from recsys_lib.recommender import movielens_recommender
-from recsys_lib.service import create_app, serve
+from recsys_lib.service import create_app
+from recsys_lib.web_server import serve
 
 
 class PeerEncoder:

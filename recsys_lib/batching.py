@@ -1,6 +1,6 @@
-"""Dynamic batching: what waits when the worker is free is computed together.
+"""Dynamic batching: what waits when a worker is free is computed together.
 
-Coroutines submit, one thread computes. An idle worker takes a request alone and at
+Coroutines submit, threads compute. An idle worker takes a request alone and at
 once; under load the batches grow by themselves. The queue is bounded and each request
 has a deadline, so that overload is refused early instead of answered late.
 """
@@ -59,9 +59,10 @@ class Batcher(Generic[Query, Answer]):
     A thread reaches it by ``asyncio.run_coroutine_threadsafe`` on that loop.
 
     Args:
-        compute: Gives one answer per query, in order; runs in the batcher's thread.
+        compute: Gives one answer per query, in order; runs in the workers' threads.
+        workers: Calls of ``compute`` at once, each in a thread, >= 1.
         max_batch: Queries in one call of ``compute``, >= 1.
-        max_queue: Queries that may wait beside the batch in work, >= 1.
+        max_queue: Queries that may wait beside the batches in work, >= 1.
         max_wait_ms: How long a batch that is not full waits for company, >= 0.
         deadline_ms: From submission to answer, > 0.
         on_batch: Told the size of each batch that was computed, on the loop.
@@ -80,15 +81,16 @@ class Batcher(Generic[Query, Answer]):
         self,
         compute: Callable[[list[Query]], Sequence[Answer]],
         *,
+        workers: int = 1,
         max_batch: int = 32,
         max_queue: int = 256,
         max_wait_ms: float = 0.0,
         deadline_ms: float = 1000.0,
         on_batch: Callable[[int], object] | None = None,
     ) -> None:
-        if max_batch < 1 or max_queue < 1:
-            got = f"got {max_batch} and {max_queue}"
-            raise ValueError(f"max_batch and max_queue must be >= 1; {got}")
+        if min(workers, max_batch, max_queue) < 1:
+            got = f"got {workers}, {max_batch} and {max_queue}"
+            raise ValueError(f"workers, max_batch, max_queue must be >= 1; {got}")
         if not (max_wait_ms >= 0 and deadline_ms > 0):
             got = f"got {max_wait_ms} and {deadline_ms}"
             raise ValueError(f"max_wait_ms must be >= 0, deadline_ms > 0; {got}")
@@ -96,15 +98,19 @@ class Batcher(Generic[Query, Answer]):
         self._max_batch, self._max_queue = max_batch, max_queue
         self._max_wait_s, self._deadline_s = max_wait_ms / 1e3, deadline_ms / 1e3
         self._queue: SimpleQueue[_Job[Query, Answer] | None] = SimpleQueue()
-        self._worker: threading.Thread | None = None
+        self._n_workers, self._workers = workers, list[threading.Thread]()
         self._is_open = False
         self._request_s = 0.0
 
     async def __aenter__(self) -> "Batcher[Query, Answer]":
-        """Start the worker on the running loop; a closed batcher may start again."""
+        """Start the workers on the running loop; a closed batcher may start again."""
         self._loop = asyncio.get_running_loop()
-        self._worker = threading.Thread(target=self._work, daemon=True)
-        self._worker.start()
+        self._workers = [
+            threading.Thread(target=self._work, daemon=True)
+            for _ in range(self._n_workers)
+        ]
+        for worker in self._workers:
+            worker.start()
         self._is_open = True
         return self
 
@@ -120,7 +126,7 @@ class Batcher(Generic[Query, Answer]):
     @property
     def retry_after_s(self) -> float:
         """Seconds that the queue takes to drain, at the pace of the latest batches."""
-        return self.waiting * self._request_s
+        return self.waiting * self._request_s / self._n_workers
 
     async def submit(self, query: Query) -> Answer:
         """Wait for the answer to one query; cancelling it disturbs no other.
@@ -149,12 +155,13 @@ class Batcher(Generic[Query, Answer]):
             timer.cancel()
 
     async def close(self) -> None:
-        """Refuse new queries, answer all that were taken, and end the worker."""
+        """Refuse new queries, answer all that were taken, and end the workers."""
         if self._is_open:
             self._is_open = False
-            self._queue.put(None)
-        while self._worker and self._worker.is_alive():
-            await asyncio.sleep(1e-3)  # its last answers come through this loop
+            for _ in self._workers:
+                self._queue.put(None)
+        while any(worker.is_alive() for worker in self._workers):
+            await asyncio.sleep(1e-3)  # their last answers come through this loop
         await asyncio.sleep(0)
 
     def _expire(self, future: "asyncio.Future[Answer]") -> None:

@@ -123,7 +123,7 @@ class OpenVinoNetwork:
         bucket = min((b for b in BUCKETS if n == 1 and b >= length), default=0)
         feed = [tokens.ids, tokens.mask]
         if bucket > length:
-            feed = [np.pad(x, [(0, 0), (0, bucket - length)]) for x in feed]
+            feed = [_lengthened(x, bucket) for x in feed]
         idle = self._idle[bucket, n_threads]
         try:
             request = idle.pop()
@@ -246,6 +246,12 @@ def _kept_model(
         openvino.save_model(make(), folder / "model.xml", compress_to_fp16=False)
 
     return openvino.Core().read_model(keep("openvino", made_of, save) / "model.xml")
+
+
+def _lengthened(ids: Ints, length: int) -> Ints:
+    longer = np.zeros((len(ids), length), np.int64)  # np.pad takes ten times as long
+    longer[:, : ids.shape[1]] = ids
+    return longer
 
 
 def _constants(model: openvino.Model) -> list[Any]:

@@ -1,100 +1,121 @@
-"""Embedding tables in 8 to 1 bits a value: true bytes, and the error to expect."""
+"""The weights of an encoder in 8 to 1 bits: what is stored, and what is left of it.
 
-from dataclasses import dataclass
+The values are rounded, but computed with as before: this shows what a width costs in
+quality, not how fast an engine for it would be (`load_encoder` has one for int8).
+"""
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+
+from recsys_lib.embeddings import Encoder
+from recsys_lib.torch_engine import TorchNetwork
+
+_ROUNDS = 12  # the error falls with each, hardly any more after these
+_CHUNK_ROWS = 512  # small enough to stay in the processor's cache from round to round
 
 
-@dataclass(frozen=True)
-class QuantizedTable:
-    """A table of n vectors in packed codes, with all that undoes the quantisation.
+@dataclass(frozen=True, eq=False)
+class QuantizedEncoder:
+    """An encoder that holds only values of which a few bits are stored.
 
     Attributes:
-        packed: (n, ceil(dim * bits / 8)) uint8, the codes without a bit between them.
-        scales: (n,) float32, the width of one step in each row.
-        bits: Bits a value, 1..8.
-        dim: Values a row.
+        encoder: Its weights the dequantised ones, in the precision they had.
+        bits: Bits a weight, 1..8.
+        size_bytes: Of the codes, a step of float32 a row, and all that is not rounded.
     """
 
-    packed: NDArray[np.uint8]
-    scales: NDArray[np.float32]
+    encoder: Encoder
     bits: int
-    dim: int
-
-    @property
-    def codes(self) -> NDArray[np.int8]:
-        """(n, dim) whole steps, in [-2**(bits-1), 2**(bits-1) - 1]."""
-        return _unpack(self.packed, self.bits, self.dim)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the codes and the scales together."""
-        return self.packed.nbytes + self.scales.nbytes
-
-    @property
-    def error_bound(self) -> NDArray[np.float32]:
-        """(n,) largest possible error of a value in each row: half a step."""
-        return self.scales / np.float32(2)
-
-    @property
-    def predicted_rmse(self) -> float:
-        """Root mean squared error if errors spread evenly over a step (Bennett 1948).
-
-        A step is s wide, an even error in it has variance s**2 / 12.
-        """
-        return float(np.sqrt(np.mean(self.scales.astype(float) ** 2) / 12))
-
-    def dequantize(self) -> NDArray[np.float32]:
-        """(n, dim) the middle of each value's step."""
-        return (self.codes + np.float32(0.5)) * self.scales[:, None]
+    size_bytes: int
 
 
-def quantize_table(vectors: ArrayLike, *, bits: int) -> QuantizedTable:
-    """Quantise each row to 2**bits even steps between minus and plus its largest value.
+def quantize_encoder(encoder: Encoder, *, bits: int) -> QuantizedEncoder:
+    """Round the matrices of an encoder, each output channel and each token by itself.
 
-    The levels lie symmetric about zero and halfway between the steps' edges, so all of
-    them are used, with one bit the sign alone. A row of zeros comes back as zeros.
+    Biases and layer norms, a hundredth of the weights, stay as they are.
 
     Args:
-        vectors: (n, dim) finite values; computed in float32.
-        bits: Bits a value, 1..8.
-
-    Returns:
-        QuantizedTable, whose `dequantize()` is at most half a step off.
+        encoder: Of engine "torch", which stays as it is.
+        bits: Bits a weight, 1..8.
 
     Raises:
-        ValueError: If `bits` is outside 1..8, or `vectors` not finite or not (n, dim).
+        ValueError: If bits is outside 1..8.
+        TypeError: If the encoder is not on the torch engine.
 
-    Source: Gray and Neuhoff, IEEE Trans. Inf. Theory 44(6), 1998 (mid-rise quantiser).
+    Source: Jacob et al., CVPR 2018, arXiv 1712.05877 (a scale each channel).
 
-    >>> table = quantize_table([[0.0, 0.4, -1.0, 0.9]], bits=2)
-    >>> table.codes.tolist(), table.dequantize().tolist(), table.size_bytes
-    ([[0, 0, -2, 1]], [[0.25, 0.25, -0.75, 0.75]], 5)
+    >>> from recsys_lib.embeddings import load_encoder
+    >>> original = load_encoder(engine="torch")
+    >>> original.size_bytes / quantize_encoder(original, bits=4).size_bytes > 7.5
+    True
     """
-    table = np.asarray(vectors, dtype=np.float32)
+    network: object = encoder.network
+    if not isinstance(network, TorchNetwork):
+        raise TypeError(f'encoder must be of engine="torch"; got {network}')
+    _check_bits(bits)
+    rounded = copy.deepcopy(network)
+    kinds = (torch.nn.Linear, torch.nn.Embedding)
+    size_bytes = network.size_bytes
+    with torch.no_grad():
+        for module in rounded.model.modules():
+            if isinstance(module, kinds):
+                size_bytes += _stored_bytes(module.weight, bits) - module.weight.nbytes
+                module.weight.copy_(round_rows(module.weight, bits=bits))
+    return QuantizedEncoder(replace(encoder, network=rounded), bits, size_bytes)
+
+
+def round_rows(weight: torch.Tensor, *, bits: int) -> torch.Tensor:
+    """Round each row to 2**bits even levels about zero, its step the best to be found.
+
+    The step starts where the largest value just fits. Then each value takes its nearest
+    level and the step is fitted by least squares, in turns: the error never grows, and
+    few bits are not spent on outliers. With one bit a value becomes its sign times the
+    mean size of its row.
+
+    Args:
+        weight: (n_rows, dim), finite.
+        bits: 1..8.
+
+    Returns:
+        (n_rows, dim), at most 2**bits different values in a row; zeros stay zeros where
+        the whole row is zero.
+
+    Raises:
+        ValueError: If bits is outside 1..8, or weight not (n_rows, dim).
+
+    Source: Max, IRE Trans. Inf. Theory 6(1), 1960, doi 10.1109/TIT.1960.1057548 (even
+    levels of least error); Rastegari et al., ECCV 2016, arXiv 1603.05279 (one bit).
+
+    >>> round_rows(torch.tensor([[3.0, -1.0, 2.0]]), bits=1).tolist()
+    [[2.0, -2.0, 2.0]]
+    """
+    _check_bits(bits)
+    if weight.ndim != 2:
+        raise ValueError(f"weight must be (n_rows, dim); got {tuple(weight.shape)}")
+    parts = [
+        _rounded(part, 2 ** (bits - 1)) for part in torch.split(weight, _CHUNK_ROWS)
+    ]
+    return torch.cat(parts)
+
+
+def _rounded(weight: torch.Tensor, half: int) -> torch.Tensor:
+    values = weight.float()
+    steps = values.abs().amax(dim=1, keepdim=True) / half
+    for _ in range(_ROUNDS):
+        whole = (values / steps.clamp_min(1e-30)).floor_()
+        levels = whole.clamp_(-half, half - 1).add_(0.5)
+        fitted = (levels * values).sum(dim=1, keepdim=True)
+        steps = fitted / levels.square().sum(dim=1, keepdim=True)
+    return (levels * steps).to(weight.dtype)
+
+
+def _stored_bytes(weight: torch.Tensor, bits: int) -> int:
+    n_rows, dim = weight.shape
+    return n_rows * (-(-dim * bits // 8) + 4)  # whole bytes, and the step
+
+
+def _check_bits(bits: int) -> None:
     if bits not in range(1, 9):
         raise ValueError(f"bits must be 1..8; got {bits}")
-    if table.ndim != 2 or table.size == 0:
-        raise ValueError(f"vectors must be (n, dim), neither 0; got {table.shape}")
-    if not np.isfinite(table).all():
-        raise ValueError("vectors must be finite; got NaN or infinity")
-    half = 2 ** (bits - 1)
-    scales = np.abs(table).max(axis=1) / np.float32(half)
-    steps = table / np.where(scales > 0, scales, 1)[:, None]
-    codes = np.floor(steps).clip(-half, half - 1).astype(np.int8)
-    return QuantizedTable(_pack(codes, bits), scales, bits, table.shape[1])
-
-
-def _pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
-    unsigned = (codes.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
-    each = np.unpackbits(unsigned[:, :, None], axis=2)  # (n, dim, 8)
-    return np.packbits(each[:, :, 8 - bits :].reshape(len(codes), -1), axis=1)
-
-
-def _unpack(packed: NDArray[np.uint8], bits: int, dim: int) -> NDArray[np.int8]:
-    each = np.unpackbits(packed, axis=1, count=dim * bits).reshape(-1, dim, bits)
-    padded = np.pad(each, ((0, 0), (0, 0), (8 - bits, 0)))
-    unsigned = np.packbits(padded, axis=2)[:, :, 0].astype(np.int16)
-    codes: NDArray[np.int8] = (unsigned - 2 ** (bits - 1)).astype(np.int8)
-    return codes

@@ -1,7 +1,7 @@
 """Recommend from a text or from a history: an encoder, an index and models, composed.
 
-Fusion is composition too: `Blend` and `ContentModel` are history models like those of
-`recsys_lib.collaborative`, and go where those go; a cached encoder goes where an
+A `ContentModel`, or a blend of `recsys_lib.fusion`, is a history model like those of
+`recsys_lib.collaborative`, and goes where those go; a cached encoder goes where an
 encoder goes.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from recsys_lib.caching import TextEncoder
-from recsys_lib.collaborative import fit_ease, fit_popularity
+from recsys_lib.collaborative import HistoryModel, fit_ease, fit_popularity
 from recsys_lib.datasets import interaction_matrix, load_movielens
 from recsys_lib.indexes import build_index
 from recsys_lib.ranking import TopN, normalize, top_n
@@ -28,13 +28,6 @@ class VectorIndex(Protocol):
 
     def search(self, queries: npt.ArrayLike, k: int) -> TopN:
         """Nearest k of each query."""
-
-
-class HistoryModel(Protocol):
-    """Any model of `recsys_lib.collaborative`, `ContentModel`, `Blend`."""
-
-    def score(self, histories: csr_matrix) -> Floats:
-        """Scores (n, n_items) of n histories."""
 
 
 @dataclass(frozen=True)
@@ -176,34 +169,6 @@ class ContentModel:
         return np.asarray(normalize(histories @ self.vectors) @ self.vectors.T)
 
 
-@dataclass(frozen=True, eq=False)
-class Blend:
-    """Weighted sum of two models' scores, each row brought to mean 0 and deviation 1.
-
-    Attributes:
-        first, second: The models.
-        weight: Of the second, in [0, 1]; choose it on a validation cut.
-
-    Raises:
-        ValueError: If the weight is out of its range.
-    """
-
-    first: HistoryModel
-    second: HistoryModel
-    weight: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight must lie in [0, 1]; got {self.weight}")
-
-    def score(self, histories: csr_matrix) -> Floats:
-        """Blended scores (n, n_items); constant scores count 0."""
-        first, second = (
-            _standardize(m.score(histories)) for m in (self.first, self.second)
-        )
-        return np.asarray((1 - self.weight) * first + self.weight * second)
-
-
 def movielens_recommender(encoder: TextEncoder) -> Recommender:
     """Recommend the films of MovieLens: EASE for histories, popularity for cold users.
 
@@ -218,12 +183,6 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     index = build_index(encoder.encode(list(data.items["text"])))
     ids = [str(item) for item in data.items["item_id"]]
     return Recommender(ids, encoder, index, fit_ease(met), fit_popularity(met))
-
-
-def _standardize(scores: Floats) -> Floats:
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    return np.asarray(np.divide(centred, spread, out=centred * 0, where=spread > 1e-12))
 
 
 def _check_request(sequence: Sequence[Any], k: int) -> None:

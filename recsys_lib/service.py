@@ -1,4 +1,4 @@
-"""The recommender over HTTP: batched, bounded, observable, and drained on SIGTERM.
+"""The recommender over HTTP: batched, bounded and observable.
 
 ``python -m recsys_lib.service`` serves MovieLens on the loopback address. A request
 that is not answered within its deadline is refused with 503 and Retry-After, whether
@@ -7,18 +7,15 @@ the queue was full at once or the answer came too late.
 
 import argparse
 import asyncio
+import gc
 import logging
 import math
-import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from types import FrameType
 from typing import Annotated, Any
 
 import pydantic
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
@@ -35,11 +32,11 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from recsys_lib.batching import Batcher, BatchFailed, Refused
+from recsys_lib.provenance import usable_cores
 from recsys_lib.recommender import Recommendation, Recommender, movielens_recommender
+from recsys_lib.web_server import serve
 
 MAX_BODY_BYTES = 1 << 20
-DRAIN_GRACE_S = 0.5  # not ready but still serving: balancers look away, queues empty
-DRAIN_LIMIT_S = 30  # then a client that never ends its request is given up
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _LATENCIES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _ONE: dict[str, Any] = {"oneOf": [{"required": ["text"]}, {"required": ["history"]}]}
@@ -88,14 +85,17 @@ class Metrics:
         self.queue_length = Gauge("queue_length", "Waiting to be computed", **own)
 
 
-def create_app(recommender: Recommender, **batching: Any) -> FastAPI:
+def create_app(
+    recommender: Recommender, *, workers: int = 1, **batching: Any
+) -> FastAPI:
     """Make the service of one recommender.
 
     ``app.state.ready`` is true from the end of the warm-up, which start-up waits for,
     to the beginning of the drain.
 
     Args:
-        recommender: Answers; called from one thread.
+        recommender: Answers; called from as many threads as there are workers.
+        workers: Batches computed at once.
         **batching: max_batch, max_queue, max_wait_ms, deadline_ms of `Batcher`.
 
     Raises:
@@ -105,6 +105,7 @@ def create_app(recommender: Recommender, **batching: Any) -> FastAPI:
     batcher: Answers = Batcher(
         lambda queries: answer(recommender, queries),
         on_batch=metrics.batch_size.observe,
+        workers=workers,
         **batching,
     )
     metrics.queue_length.set_function(lambda: batcher.waiting)
@@ -112,7 +113,8 @@ def create_app(recommender: Recommender, **batching: Any) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with batcher:
-            await asyncio.to_thread(_warm_up, recommender)
+            warm = [asyncio.to_thread(_warm_up, recommender) for _ in range(workers)]
+            await asyncio.gather(*warm)
             app.state.ready = True
             yield
             app.state.ready = False
@@ -144,50 +146,6 @@ def _warm_up(recommender: Recommender) -> None:
     for query in queries:
         answer(recommender, [query])
     answer(recommender, [*queries, Query(history=[])])
-
-
-def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
-
-    Args:
-        app: Of `create_app`.
-        host: Address to listen on.
-        port: 0 for a free one; the line "listening on http://..." names it.
-    """
-    options: dict[str, Any] = {"ws": "none", "access_log": False}
-    options["timeout_graceful_shutdown"] = DRAIN_LIMIT_S
-    config = uvicorn.Config(app, log_level="warning", lifespan="on", **options)
-    with socket.create_server((host, port), backlog=config.backlog) as listener:
-        # asyncio does so for its own sockets only; without it answers take 40 ms
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _Server(config, app).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens; unready first on SIGTERM, and ends with success."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-        for listener in sockets or []:
-            host, port = listener.getsockname()[:2]
-            print(f"listening on http://{host}:{port}", flush=True)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._app.state.ready and sig == signal.SIGTERM:
-            self._app.state.ready = False
-            self._loop.call_soon_threadsafe(
-                self._loop.call_later, DRAIN_GRACE_S, self._stop
-            )
-        else:
-            self._stop()
-
-    def _stop(self) -> None:
-        self.should_exit = True
 
 
 class _BareRoute(APIRoute):
@@ -296,15 +254,18 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
     parser.add_argument("--engine", default="auto", help="auto, torch or openvino")
-    parser.add_argument("--max-batch", type=int, default=32)
+    parser.add_argument("--max-batch", type=int, default=4)
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
     options = vars(parser.parse_args())
     host, port, engine = (options.pop(name) for name in ("host", "port", "engine"))
     from recsys_lib.embeddings import load_encoder  # seconds, after a wrong option
 
-    recommender = movielens_recommender(load_encoder(engine=engine))
-    serve(create_app(recommender, **options), host=host, port=port)
+    # one pass a core answers more, and sooner under load, than all cores on each pass
+    workers = 1 if engine == "torch" else usable_cores()
+    recommender = movielens_recommender(load_encoder(engine=engine, n_threads=1))
+    gc.freeze()  # what stays for ever is not searched for garbage between answers
+    serve(create_app(recommender, workers=workers, **options), host=host, port=port)
 
 
 if __name__ == "__main__":

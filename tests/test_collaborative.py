@@ -11,6 +11,8 @@ from recsys_lib.collaborative import (
     fit_item_knn,
     fit_popularity,
     fit_sar,
+    fit_temporal_ease,
+    solve_ease,
     time_decayed_affinity,
 )
 from recsys_lib.datasets import interaction_matrix, load_movielens
@@ -132,6 +134,51 @@ def test_ease_weights_need_only_the_inverse():
     inverse = np.linalg.inv(x.T @ x + 2 * np.eye(3))
     fitted = fit_ease(csr_matrix(x), l2=2).weights
     np.testing.assert_allclose(ease_weights(inverse), fitted, rtol=1e-6)
+
+
+def meetings(x, seed=0):
+    users, items = np.nonzero(x)
+    times = np.random.default_rng(seed).integers(0, 500, len(users))
+    return pd.DataFrame({"user": users, "item": items, "timestamp": times})
+
+
+@few
+@given(matrices(), st.sampled_from([0.0, 0.3]), st.sampled_from([5.0, 100.0]))
+def test_temporal_ease_counts_pairs_by_their_distance_in_time(x, apart, decay_s):
+    events, gram = meetings(x), np.zeros((x.shape[1],) * 2)
+    for a in events.itertuples():
+        for b in events[events.user == a.user].itertuples():
+            near = np.exp(-abs(a.timestamp - b.timestamp) / decay_s)
+            gram[a.item, b.item] += apart + (1 - apart) * near
+    options = {"l2": 2.0, "decay_s": decay_s, "apart": apart}
+    found = fit_temporal_ease(events, x.shape, **options).weights
+    np.testing.assert_allclose(found, solve_ease(gram, l2=2.0).weights, atol=1e-6)
+
+
+@few
+@given(matrices())
+def test_temporal_ease_is_ease_when_time_does_not_count(x):
+    if x.any():
+        found = fit_temporal_ease(meetings(x), x.shape, l2=3, apart=1).weights
+        expected = fit_ease(csr_matrix(x), l2=3).weights
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decay_s": 0}, "decay_s must be positive, .*; got 0 and 0.2"),
+        ({"apart": 1.1}, r"apart lie in \[0, 1\]; got 120.0 and 1.1"),
+        ({"l2": 0}, "l2 must be positive and finite; got 0"),
+        ({"shape": (1, 2)}, "user codes must lie"),
+    ],
+)
+def test_temporal_ease_refuses(options, message):
+    once = EVENTS[:3]
+    with pytest.raises(ValueError, match=message):
+        fit_temporal_ease(once, **{"shape": (2, 2), **options})
+    with pytest.raises(ValueError, match="but once; got pairs that repeat"):
+        fit_temporal_ease(EVENTS, (2, 2))
 
 
 # ---------------------------------------------------------------------------- SAR

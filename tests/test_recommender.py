@@ -8,7 +8,6 @@ from recsys_lib.collaborative import ItemToItem, Popularity
 from recsys_lib.indexes import build_index
 from recsys_lib.ranking import normalize
 from recsys_lib.recommender import (
-    Blend,
     ContentModel,
     Recommendation,
     Recommender,
@@ -146,23 +145,6 @@ def test_content_scores_are_cosines_with_the_mean_vector():
     np.testing.assert_allclose(scores, [VECTORS @ mean, np.zeros(4)], atol=1e-7)
 
 
-def test_a_blend_sums_standard_scores_and_its_ends_rank_as_its_models():
-    histories = csr_matrix([[1.0, 0, 0, 0], [0, 0, 0, 0]])
-    first, second = ItemToItem(WEIGHTS), ContentModel(VECTORS)
-
-    def standard(model):
-        row = model.score(histories)[0]
-        return (row - row.mean()) / row.std()
-
-    expected = 0.75 * standard(first) + 0.25 * standard(second)
-    scores = Blend(first, second, 0.25).score(histories)
-    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
-    assert not scores[1].any()  # constant scores say nothing
-    for weight, model in [(0, first), (1, second)]:
-        row = Blend(first, second, weight).score(histories)[0]
-        assert row.argsort().tolist() == model.score(histories)[0].argsort().tolist()
-
-
 def test_movielens_answers_texts_and_histories():
     some = movielens_recommender(Hashing())
     exact = "The Shawshank Redemption (1994). Drama."
@@ -185,11 +167,6 @@ def test_movielens_answers_texts_and_histories():
         (lambda: recommender().recommend_histories([], 0), ValueError, "k must be >="),
         (lambda: recommender().recommend_texts("1 0", 1), TypeError, "got str '1 0'"),
         (lambda: recommender().recommend_histories(["a"], 1), TypeError, "got str 'a'"),
-        (
-            lambda: Blend(POPULAR, POPULAR, 1.1),
-            ValueError,
-            r"weight must lie in \[0, 1\]; got 1.1",
-        ),
     ],
 )
 def test_wrong_calls_are_refused(call, error, message):

@@ -1,14 +1,9 @@
-import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -64,6 +59,12 @@ def test_a_text_and_a_history_are_answered(client, slow):
     by_history = client.post("/recommend", json={"history": ["5"]})
     assert by_history.json()["items"] == IDS[:10]
     assert slow.batches[-2:] == [["a film"], [["5"]]]
+
+
+def test_each_worker_warms_up(slow):
+    with TestClient(create_app(slow, workers=2)):
+        sizes = sorted(len(batch) for batch in slow.batches)
+    assert sizes == [1] * 12 + [5] * 2
 
 
 def test_a_batch_gives_each_query_its_own_answer_and_k():
@@ -183,62 +184,6 @@ def test_a_missed_deadline_is_refused(slow):
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
         assert metric(client, 'recsys_refused_total{reason="DeadlineExceeded"}') == 1
-
-
-SERVER = """
-import time
-from recsys_lib.recommender import Recommendation
-from recsys_lib.service import create_app, serve
-
-class Slow:
-    def recommend_texts(self, texts, k):
-        time.sleep(0.15)
-        return [Recommendation([text], [1.0], []) for text in texts]
-
-    recommend_histories = recommend_texts
-
-serve(create_app(Slow(), max_batch=2, deadline_ms=20_000), port=0)
-"""
-
-
-def serve_slow():
-    """A slow server in a process of its own, and its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
-    )
-    line = process.stdout.readline()
-    assert line.startswith("listening on http://127.0.0.1:"), line
-    return process, line.split()[-1]
-
-
-def test_sigterm_answers_what_was_accepted_and_ends_with_success():
-    process, address = serve_slow()
-
-    async def run():
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        async with httpx.AsyncClient(
-            base_url=address, timeout=20, limits=limits
-        ) as client:
-            assert (await client.get("/ready")).status_code == 200
-            asked = [
-                asyncio.create_task(client.post("/recommend", json={"text": "a"}))
-                for _ in range(16)
-            ]
-            await asyncio.sleep(0.2)
-            os.kill(process.pid, signal.SIGTERM)
-            await asyncio.sleep(0.05)
-            assert (await client.get("/ready")).status_code == 503  # still listening
-            answers = await asyncio.gather(*asked)
-            assert [x.status_code for x in answers] == [200] * 16
-            with pytest.raises(httpx.ConnectError):
-                await client.get("/health")
-
-    try:
-        asyncio.run(run())
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.stdout.close()
 
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(Slow()))

@@ -1,0 +1,120 @@
+"""Ask a large encoder once about many texts, and keep what it says.
+
+Besides a vector of each text it tells what it makes of each token, in all the places
+where the token stands: what a table of tokens can start from.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from recsys_lib.embeddings import Encoder, load_encoder
+from recsys_lib.kept import keep, sha256_of
+from recsys_lib.provenance import usable_cores
+from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
+
+Vectors = npt.NDArray[np.float32]
+
+_PARTS = ("vectors", "token_means", "token_counts")
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a teacher said about some texts.
+
+    Attributes:
+        vectors: (n, dim) its unit vectors of the texts.
+        token_means: (vocabulary, dim) its mean hidden state of each token, over all
+            places where the token stands; 0 for one that the texts lack.
+        token_counts: (vocabulary,) places, special tokens not counted.
+        seconds: That the teacher took.
+    """
+
+    vectors: Vectors
+    token_means: Vectors
+    token_counts: npt.NDArray[np.int64]
+    seconds: float
+
+
+def ask_teacher(
+    texts: Sequence[str], *, model: str | Path | None = None, max_length: int = 128
+) -> Lessons:
+    """Let a teacher embed texts, and note what it makes of each token on the way.
+
+    Args:
+        texts: Unlabelled, one or more.
+        model: Folder of the teacher; None for the carried all-MiniLM-L6-v2.
+        max_length: Tokens kept of a text, special ones included.
+
+    Raises:
+        TypeError: If not given a sequence of str.
+        ValueError: If there is no text.
+
+    >>> lessons = ask_teacher(["a red dress", "a blue dress"])
+    >>> lessons.vectors.shape, int(lessons.token_counts.max())
+    ((2, 384), 2)
+    """
+    folder = minilm_folder() if model is None else Path(model)
+    rows = token_ids(load_tokenizer(folder, max_length), texts)
+    if not rows:
+        raise ValueError("texts must be one or more; got none")
+
+    def make(home: Path) -> None:
+        started = time.monotonic()
+        teacher = load_encoder(folder, n_threads=1, max_length=max_length)
+        for name, array in zip(_PARTS, _answers(teacher, rows), strict=True):
+            np.save(home / f"{name}.npy", array)
+        (home / "seconds.json").write_text(json.dumps(time.monotonic() - started))
+
+    weights = [sha256_of(x) for x in sorted(folder.glob("*.safetensors"))]
+    home = keep("lessons", [*weights, digest(rows), sha256_of(Path(__file__))], make)
+    vectors, means, counts = (np.load(home / f"{name}.npy") for name in _PARTS)
+    seconds = json.loads((home / "seconds.json").read_text())
+    return Lessons(vectors, means, counts, seconds)
+
+
+def digest(values: Any) -> str:
+    """Hash an array, or a list that JSON can hold: 64 hexadecimal digits."""
+    if isinstance(values, list):
+        content = json.dumps(values).encode()
+    else:
+        content = np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _answers(teacher: Encoder, rows: list[list[int]]) -> tuple[npt.NDArray[Any], ...]:
+    """Vectors of the texts, mean and count of each token."""
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # like lengths
+    cuts = [order[i : i + 16] for i in range(0, len(rows), 16)]
+    n_tokens = teacher.tokenizer.get_vocab_size()
+    vectors = np.empty((len(rows), teacher.dim), dtype=np.float32)
+    sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
+
+    def answer(cut: list[int]) -> tuple[Any, ...]:
+        tokens = pad([rows[i] for i in cut], teacher.pad_id)
+        hidden = np.asarray(teacher.forward(tokens))
+        inside = tokens.mask.astype(bool)
+        inside[:, 0] = False  # the special tokens at both ends
+        inside[range(len(cut)), tokens.mask.sum(axis=1) - 1] = False
+        return teacher.pool(hidden, tokens.mask), tokens.ids[inside], hidden[inside]
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for cut, (pooled, ids, states) in zip(
+            cuts, pool.map(answer, cuts), strict=True
+        ):
+            vectors[cut] = pooled
+            met, place, often = np.unique(ids, return_inverse=True, return_counts=True)
+            entries = (np.ones(len(ids)), (place, np.arange(len(ids))))
+            sums[met] += csr_matrix(entries, shape=(len(met), len(ids))) @ states
+            counts[met] += often
+    means = sums / np.maximum(counts, 1)[:, None]
+    return vectors, means.astype(np.float32), counts

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from recsys_lib.collaborative import ItemToItem, Popularity, fit_ease
+from recsys_lib.fusion import (
+    Blend,
+    choose_weights,
+    fit_side_ease,
+    place_cold_items,
+    standardize,
+)
+
+few = settings(max_examples=30, deadline=None)
+WEIGHTS = np.array(
+    [[0, 3, 2, 1], [1, 0, 5, 0], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float32
+)
+NEIGHBOURS = ItemToItem(WEIGHTS)
+POPULAR = Popularity(np.array([1, 7, 3, 5], dtype=np.float32))
+HISTORIES = csr_matrix([[1.0, 0, 0, 0], [0, 0, 0, 0]])
+
+# ---------------------------------------------------------------------- ridge map
+
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 10.0]), st.integers(1, 9))
+def test_cold_items_get_the_ridge_prediction(seed, l2, n_features):
+    rng = np.random.default_rng(seed)
+    features, places = rng.normal(size=(8, n_features)), rng.normal(size=(8, 3))
+    cold = np.arange(8) >= 5
+    found = place_cold_items(places, features, cold, l2=l2)
+    # an intercept that is not penalised, as one more feature
+    x = np.hstack([features, np.ones((8, 1))])
+    penalty = l2 * np.diag([1.0] * n_features + [0])
+    ridge = np.linalg.solve(x[:5].T @ x[:5] + penalty, x[:5].T @ places[:5])
+    np.testing.assert_allclose(found[5:], x[5:] @ ridge, atol=1e-8)
+    np.testing.assert_array_equal(found[:5], places[:5])
+
+
+def test_what_is_said_of_cold_places_does_not_count():
+    rng = np.random.default_rng(0)
+    features, places = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+    cold = np.array([True] + [False] * 5)
+    other = places.copy()
+    other[0] = 100
+    found = [place_cold_items(p, features, cold, l2=1) for p in (places, other)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_place_in_ease_lets_histories_reach_a_cold_item():
+    """The last item is described as the second is, so it gets its weights."""
+    met = csr_matrix([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]])
+    ease = fit_ease(met, l2=1)
+    features = [[0, 0], [1, 0], [0, 1], [1, 0]]
+    cold = np.array([False, False, False, True])
+    placed = place_cold_items(ease.weights.T, features, cold, l2=1e-6).T
+    scores = ItemToItem(placed.astype(np.float32)).score(csr_matrix([[1, 0, 0, 0]]))
+    assert scores[0, 3] == pytest.approx(scores[0, 1], abs=1e-4)
+    assert scores[0, 3] > 0.3
+
+
+# -------------------------------------------------------- EASE with side information
+
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 2.0]))
+def test_side_ease_is_ease_with_the_features_as_users(seed, weight):
+    rng = np.random.default_rng(seed)
+    met = (rng.random((6, 4)) < 0.5).astype(np.float64)
+    features = rng.normal(size=(4, 3))
+    found = fit_side_ease(csr_matrix(met), features, l2=2, weight=weight)
+    stacked = np.vstack([met, np.sqrt(weight) * features.T])
+    expected = fit_ease(csr_matrix(stacked), l2=2).weights
+    np.testing.assert_allclose(found.weights, expected, atol=1e-6)
+
+
+def test_side_information_reaches_an_item_that_nobody_met():
+    met = csr_matrix([[1, 0, 0], [1, 1, 0]])
+    said = [[1.0, 0], [0, 1], [1, 0]]
+    blind, told = (fit_side_ease(met, said, l2=1, weight=w) for w in (0, 1))
+    assert not blind.score(met[:1])[0, 2]
+    assert told.score(met[:1])[0, 2] > 0.2
+
+
+# -------------------------------------------------------------------------- blends
+
+
+def standard(model):
+    row = model.score(HISTORIES)[0]
+    return (row - row.mean()) / row.std()
+
+
+def test_a_blend_sums_standard_scores_and_its_ends_rank_as_its_models():
+    expected = 0.75 * standard(NEIGHBOURS) + 0.25 * standard(POPULAR)
+    scores = Blend([NEIGHBOURS, POPULAR], [0.75, 0.25]).score(HISTORIES)
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+    for weights, model in [([1, 0], NEIGHBOURS), ([0, 1], POPULAR)]:
+        row = Blend([NEIGHBOURS, POPULAR], weights).score(HISTORIES)[0]
+        assert row.argsort().tolist() == model.score(HISTORIES)[0].argsort().tolist()
+
+
+def test_constant_scores_say_nothing():
+    assert not Blend([NEIGHBOURS], [1]).score(HISTORIES)[1].any()
+
+
+@few
+@given(st.integers(0, 10**6), st.floats(0.1, 50), st.floats(-50, 50))
+def test_standard_scores_forget_scale_and_shift(seed, scale, shift):
+    scores = np.random.default_rng(seed).normal(size=(3, 7))
+    found = standardize(scores)
+    np.testing.assert_allclose(found.mean(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(found.std(axis=1), 1)
+    np.testing.assert_allclose(standardize(scale * scores + shift), found, atol=1e-9)
+
+
+def test_weights_that_the_truth_is_made_of_are_found():
+    rng = np.random.default_rng(0)
+    scores = [standardize(rng.normal(size=(5, 200))) for _ in range(3)]
+    truth = 0.7 * scores[0] + 0.3 * scores[2]
+
+    def quality(blended):
+        return float(np.corrcoef(blended.ravel(), truth.ravel())[0, 1])
+
+    assert choose_weights(scores, quality) == pytest.approx([0.7, 0, 0.3])
+
+
+def test_the_best_blend_passed_is_taken_not_the_last():
+    first, second = np.array([[1.0, 0.0, 0.5]]), np.array([[0.0, 1.0, 0.5]])
+    worth = iter([5.0, 4.0, 1.0, 3.0])  # first, second, then the first and each
+    assert choose_weights([first, second], lambda _: next(worth), n_steps=2) == [1, 0]
+    assert next(worth, None) is None
+
+
+# ------------------------------------------------------------------------ refusals
+
+ONE = csr_matrix([[1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: place_cold_items(np.eye(2), np.eye(3), [False] * 3, l2=1),
+            "must be of the same items; got 2, 3 and 3",
+        ),
+        (
+            lambda: place_cold_items(np.eye(2), np.eye(2), [True, True], l2=1),
+            "an item must be warm; got 2 cold ones",
+        ),
+        (
+            lambda: place_cold_items(np.eye(2), np.eye(2), [True, False], l2=0),
+            "l2 must be positive and finite; got 0",
+        ),
+        (
+            lambda: place_cold_items([1.0, 2.0], np.eye(2), [True, False], l2=1),
+            r"places must be \(n_items, dim\), finite; got \(2,\)",
+        ),
+        (
+            lambda: place_cold_items(np.eye(1), [[np.nan]], [False], l2=1),
+            r"features must be \(n_items, dim\), finite; got \(1, 1\)",
+        ),
+        (
+            lambda: fit_side_ease(ONE, np.eye(3)),
+            "must share items; got 3 and 2",
+        ),
+        (lambda: fit_side_ease(ONE, np.eye(2), l2=0), "l2 must be positive"),
+        (
+            lambda: fit_side_ease(ONE, np.eye(2), weight=-1),
+            "weight must be finite and >= 0; got -1",
+        ),
+        (lambda: Blend([], []), r"a weight >= 0, one above; got \[\] for 0"),
+        (lambda: Blend([POPULAR], [0.5, 0.5]), r"got \[0.5, 0.5\] for 1"),
+        (lambda: Blend([POPULAR], [-1]), r"got \[-1\] for 1"),
+        (lambda: Blend([POPULAR], [0]), r"got \[0\] for 1"),
+        (lambda: Blend([POPULAR], [float("nan")]), r"got \[nan\] for 1"),
+        (
+            lambda: choose_weights([], lambda _: 0.0),
+            "must be some and n_steps >= 1; got 0 and n_steps=10",
+        ),
+        (lambda: choose_weights([np.eye(2)], lambda _: 0.0, n_steps=0), "n_steps=0"),
+    ],
+)
+def test_wrong_calls_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
