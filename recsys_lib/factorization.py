@@ -33,7 +33,7 @@ class IalsLoss:
         ValueError: If one of them is not positive and finite.
     """
 
-    unobserved: float = 0.3
+    unobserved: float = 0.5
     l2: float = 0.01
 
     def __post_init__(self) -> None:
