@@ -269,9 +269,8 @@ class _Residual(torch.nn.Module):
 
 
 def _thinned(met: torch.Tensor, part: float) -> torch.Tensor:
-    places = met.nonzero()  # (n_met, 2): few, and so are the draws
-    stay = torch.rand(len(places)).to(met) >= part
-    return met.index_put(tuple(places.T), stay.to(met))
+    places = tuple(met.nonzero().T)  # few, and so are the draws
+    return met.index_put(places, (torch.rand(len(places[0])) >= part).to(met))
 
 
 def _dense(histories: csr_matrix) -> torch.Tensor:
