@@ -166,8 +166,10 @@ def fit_temporal_ease(
     if interactions.duplicated(["user", "item"]).any():
         raise ValueError("a user must meet an item but once; got pairs that repeat")
     gram = apart * item_gram(interaction_matrix(interactions, shape))
-    for _, sitting in interactions.groupby("user"):
-        items, times = (sitting[name].to_numpy() for name in ("item", "timestamp"))
+    by_user = interactions.sort_values("user", kind="stable")
+    ends = np.flatnonzero(np.diff(by_user["user"])) + 1
+    columns = (np.split(by_user[x].to_numpy(), ends) for x in ("item", "timestamp"))
+    for items, times in zip(*columns, strict=True):
         near = np.exp(-np.abs(times[:, None] - times) / decay_s)
         gram[np.ix_(items, items)] += (1 - apart) * near
     return solve_ease(gram, l2=l2)

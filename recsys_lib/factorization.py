@@ -15,6 +15,7 @@ from recsys_lib.collaborative import check_items, checked_interactions
 
 Array = npt.NDArray[np.float32]
 _Floats = npt.NDArray[np.float64]
+_SOLVED_TOGETHER = 256  # rows, so that their matrices fit in the cache
 _START_DEVIATION = 0.1  # of a factor's length at the start; Rendle et al. 2022, 4.2
 
 
@@ -51,11 +52,15 @@ class IalsLoss:
         everywhere = self.unobserved * factors.T @ factors  # (dim, dim)
         weight = np.diff(met.indptr) + self.unobserved * len(factors)
         identity = np.eye(factors.shape[1])
-        best = np.empty((met.shape[0], len(identity)))
-        for row, codes in enumerate(np.split(met.indices, met.indptr[1:-1])):
-            of_met = factors[codes]  # (n_met, dim)
-            left = everywhere + of_met.T @ of_met + self.l2 * weight[row] * identity
-            best[row] = np.linalg.solve(left, of_met.sum(axis=0))
+        best = np.empty((met.shape[0], factors.shape[1]))
+        for start in range(0, len(best), _SOLVED_TOGETHER):
+            block = slice(start, start + _SOLVED_TOGETHER)
+            rows = met[block]
+            of_met = [factors[x] for x in np.split(rows.indices, rows.indptr[1:-1])]
+            left = everywhere + np.stack([x.T @ x for x in of_met])
+            left += self.l2 * weight[block, None, None] * identity
+            right = (rows @ factors)[:, :, None]  # (n_rows, dim, 1)
+            best[block] = np.linalg.solve(left, right)[:, :, 0]
         return best
 
 

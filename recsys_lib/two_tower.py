@@ -190,7 +190,7 @@ def in_batch_loss(
     rows = torch.arange(len(targets), device=targets.device)
     history = met.clone()
     history[rows, targets] = 0
-    cosines = towers.users(history) @ towers.items()[targets].T  # (batch, batch)
+    cosines = towers.users(history) @ towers.items(targets).T  # (batch, batch)
     logits = cosines / towers.options.temperature
     if towers.options.log_q:
         logits = logits - towers.log_q[targets]
@@ -230,10 +230,10 @@ class Towers(torch.nn.Module):
         tower = self.user_tower
         return normalize(tower.head(mean @ tower.embed(self.features)))
 
-    def items(self) -> torch.Tensor:
-        """Unit vectors (n_items, dim) of the catalogue."""
+    def items(self, rows: Any = ...) -> torch.Tensor:
+        """Unit vectors (n, dim) of some items, or of the catalogue."""
         tower = self.item_tower
-        return normalize(tower.head(tower.embed(self.features)))
+        return normalize(tower.head(tower.embed(self.features, rows)))
 
 
 class _Tower(torch.nn.Module):
@@ -249,10 +249,10 @@ class _Tower(torch.nn.Module):
         if options.kind == "mlp":
             self.head = _Residual(dim, options.dropout)
 
-    def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Vectors (n_items, dim) before the head: of features, of ids, or their sum."""
-        parts = [] if self.of_features is None else [self.of_features(features)]
-        parts += [] if self.of_item is None else [self.of_item]
+    def embed(self, features: torch.Tensor, rows: Any = ...) -> torch.Tensor:
+        """Vectors (n, dim) before the head: of features, of ids, or their sum."""
+        parts = [] if self.of_features is None else [self.of_features(features[rows])]
+        parts += [] if self.of_item is None else [self.of_item[rows]]
         return torch.stack(parts).sum(dim=0)
 
 
