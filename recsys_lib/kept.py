@@ -9,8 +9,14 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 _LIST = "files.json"
 
@@ -40,6 +46,29 @@ def keep(kind: str, made_of: Sequence[str], make: Callable[[Path], object]) -> P
             shutil.rmtree(home, ignore_errors=True)
             _move(made, home)
     return home
+
+
+@dataclass(frozen=True, eq=False)
+class KeptArray:
+    """An array, and how long it took to make when it was made."""
+
+    values: npt.NDArray[Any]
+    seconds: float
+
+
+def keep_array(
+    kind: str, made_of: Sequence[str], make: Callable[[], npt.ArrayLike]
+) -> KeptArray:
+    """Return an array made before, or make it now; arguments as of `keep`."""
+
+    def save(folder: Path) -> None:
+        began = time.monotonic()
+        np.save(folder / "values.npy", np.asarray(make()))
+        (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
+
+    home = keep(kind, made_of, save)
+    seconds = json.loads((home / "seconds.json").read_text())
+    return KeptArray(np.load(home / "values.npy"), seconds)
 
 
 def cache_folder() -> Path:

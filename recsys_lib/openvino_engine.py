@@ -183,14 +183,14 @@ def load_network(
     weights = [x for x in sorted(folder.iterdir()) if x.suffix in _MODEL_FILES]
     made_of = [sha256_of(x) for x in (*weights, Path(__file__))]
     made_of.append(openvino.__version__)
-    model = _kept_model(made_of, lambda: convert(_reference(folder)))
+    model = keep_model(made_of, lambda: convert(_reference(folder)))
     if precision == "int8":
         if not calibration:
             raise ValueError('calibration must be texts for "int8"; got none')
         ids = b"".join(tokens.ids.tobytes() for tokens in calibration)
         made_of.append(hashlib.sha256(ids).hexdigest())
         plain = model
-        model = _kept_model(made_of, lambda: _quantized(plain, calibration))
+        model = keep_model(made_of, lambda: _quantized(plain, calibration))
     if precision == "auto":
         precision = faster_precision(model, n_threads)
     return OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
@@ -239,9 +239,11 @@ def describe(
     return model
 
 
-def _kept_model(
-    made_of: list[str], make: Callable[[], openvino.Model]
+def keep_model(
+    made_of: Sequence[str], make: Callable[[], openvino.Model]
 ) -> openvino.Model:
+    """Return a converted model made before of the same, or make it now and keep it."""
+
     def save(folder: Path) -> None:
         openvino.save_model(make(), folder / "model.xml", compress_to_fp16=False)
 

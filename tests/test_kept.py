@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from recsys_lib.kept import cache_folder, keep
+from recsys_lib.kept import cache_folder, keep, keep_array
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,19 @@ def test_the_cache_folder_follows_the_environment(cache, monkeypatch):
     monkeypatch.delenv("RECSYS_CACHE")
     monkeypatch.setenv("HOME", "/home/reader")
     assert str(cache_folder()) == "/home/reader/.cache/recsys_lib"
+
+
+def test_an_array_comes_back_with_the_seconds_of_its_making(cache):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return [[1.5, 2.0]]
+
+    first = keep_array("vectors", ["x"], make)
+    again = keep_array("vectors", ["x"], make)
+    assert first.values.tolist() == again.values.tolist() == [[1.5, 2.0]]
+    assert again.seconds == first.seconds >= 0
+    assert len(calls) == 1
+    keep_array("vectors", ["y"], make)
+    assert len(calls) == 2
