@@ -163,7 +163,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     if chosen.verb == "data":
         fetched = fetch_data(data_folder())
         print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
-        load_encoder()  # converts the model for this machine once
+        for n_threads in (None, 1):  # converts the model for this machine once
+            load_encoder(n_threads=n_threads)
         print(f"model: ready in {cache_folder()}")
         return None
     if chosen.verb == "picture":
