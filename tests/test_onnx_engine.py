@@ -66,7 +66,5 @@ def test_what_stands_in_the_padding_does_not_matter(network):
 def test_refuses_other_precisions():
     with pytest.raises(ValueError, match='must be "float32"; got int8'):
         load_network(minilm_folder(), precision="int8")
-    with pytest.raises(
-        ValueError, match="torch or openvino; got onnxruntime"
-    ):
+    with pytest.raises(ValueError, match="torch or openvino; got onnxruntime"):
         random_encoder(TINY, engine="onnxruntime")
