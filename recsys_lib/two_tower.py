@@ -225,7 +225,7 @@ class Towers(torch.nn.Module):
 
     def users(self, met: torch.Tensor) -> torch.Tensor:
         """Unit vectors (n, dim) of histories, (n, n_items) with 1 where met."""
-        kept = torch.dropout(met, self.options.dropout, self.training)
+        kept = _thinned(met, self.options.dropout) if self.training else met
         mean = kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
         tower = self.user_tower
         return normalize(tower.head(mean @ tower.embed(self.features)))
@@ -266,6 +266,11 @@ class _Residual(torch.nn.Module):
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         changed: torch.Tensor = self.hidden(vectors)
         return vectors + changed
+
+
+def _thinned(met: torch.Tensor, part: float) -> torch.Tensor:
+    places = tuple(met.nonzero().T)  # few, and so are the draws
+    return met.index_put(places, (torch.rand(len(places[0])) >= part).to(met))
 
 
 def _dense(histories: csr_matrix) -> torch.Tensor:

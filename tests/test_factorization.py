@@ -89,7 +89,7 @@ def test_an_explicit_zero_is_not_a_meeting():
         (lambda: fit_ials(csr_matrix((0, 3))), r"not empty; got shape \(0, 3\)"),
         (lambda: fit_ials(csr_matrix([[np.inf]])), "finite and not empty; .* 1 not"),
         (lambda: IalsLoss(unobserved=0), "positive and finite; got 0 and 0.01"),
-        (lambda: IalsLoss(l2=float("nan")), "positive and finite; got 0.3 and nan"),
+        (lambda: IalsLoss(l2=float("nan")), "positive and finite; got 0.5 and nan"),
         (
             lambda: fit_ials(csr_matrix([[1, 1]])).score(csr_matrix((1, 3))),
             "must have 2 columns; got 3",
