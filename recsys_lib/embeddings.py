@@ -60,6 +60,11 @@ class Encoder:
     pad_id: int = 0
 
     @property
+    def engine(self) -> str:
+        """Which one runs the layers, as `load_encoder` names it."""
+        return self.network.engine
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
         return self.network.dim

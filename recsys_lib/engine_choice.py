@@ -17,7 +17,7 @@ from recsys_lib import onnx_engine, openvino_engine
 from recsys_lib.conversion import hashes_of
 from recsys_lib.kept import keep, sha256_of
 from recsys_lib.latency import Clock, measure_interleaved
-from recsys_lib.provenance import describe_machine
+from recsys_lib.provenance import describe_machine, usable_cores
 from recsys_lib.tokens import Tokens
 
 Choice = tuple[str, str]  # engine, precision
@@ -58,7 +58,8 @@ def fastest(
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
     made_of = [*hashes_of(folder), *openvino_engine.made_by(), *onnx_engine.made_by()]
-    made_of += [describe_machine().hardware_class, str(n_threads), str(choices)]
+    threads = f"{n_threads or usable_cores()} threads"
+    made_of += [describe_machine().cpu, threads, str(choices)]
     home = keep("choice", [*made_of, sha256_of(Path(__file__))], measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -31,6 +31,8 @@ class OnnxNetwork:
         file: As `convert` wrote it; it stays where it is.
         n_threads: Of a forward pass; None for all cores.
     """
+
+    engine: ClassVar[str] = "onnxruntime"
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
         self._file, self._n_threads = file, n_threads or usable_cores()

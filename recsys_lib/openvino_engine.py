@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import openvino
@@ -40,6 +40,8 @@ class OpenVinoNetwork:
         n_threads: Of a forward pass; None for all cores. With fewer, as many passes as
             there are cores for run at once.
     """
+
+    engine: ClassVar[str] = "openvino"
 
     def __init__(
         self, model: openvino.Model, *, precision: str, n_threads: int | None = None

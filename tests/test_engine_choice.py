@@ -7,7 +7,7 @@ from recsys_lib import engine_choice, openvino_engine
 from recsys_lib.architectures import random_encoder
 from recsys_lib.embeddings import load_encoder
 from recsys_lib.engine_choice import candidates, faster, fastest
-from recsys_lib.onnx_engine import OnnxNetwork
+from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import minilm_folder
 
 TINY = {
@@ -99,10 +99,12 @@ def test_the_choice_is_measured_once(tiny_folder, monkeypatch):
     monkeypatch.setattr(engine_choice, "faster", choose)
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
     encoder = load_encoder(tiny_folder, max_length=16)
-    assert isinstance(encoder.network, OnnxNetwork)
+    assert encoder.engine == "onnxruntime"
     assert fastest(tiny_folder, "auto", "auto") == ONNX
     assert asked == [[PLAIN, ONNX]]
-    fastest(tiny_folder, "auto", "auto", n_threads=1)  # another question
+    fastest(tiny_folder, "auto", "auto", n_threads=usable_cores())  # the same question
+    assert len(asked) == 1
+    fastest(tiny_folder, "auto", "auto", n_threads=usable_cores() + 1)  # another
     assert len(asked) == 2
     assert fastest(tiny_folder, "openvino", "float32") == PLAIN  # none
     assert len(asked) == 2
