@@ -1,20 +1,14 @@
 """What engines that convert a transformer share: the way from torch, and pooling."""
 
-import io
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.kept import sha256_of
 from recsys_lib.ranking import normalize
-from recsys_lib.tokens import Ints, pad
+from recsys_lib.tokens import Ints
 
 Vectors = npt.NDArray[np.float32]
 
@@ -53,32 +47,3 @@ def reference(folder: Path) -> Any:
     from recsys_lib import torch_engine  # seconds, for the one who converts
 
     return torch_engine.load_network(folder, device="cpu", precision="float32")
-
-
-def example_inputs() -> tuple[Any, ...]:
-    """Ids and mask, as tensors, for tracers: two texts of unlike length."""
-    import torch
-
-    example = pad([[1, 2, 3], [1, 2]], 0)
-    return tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
-
-
-@contextmanager
-def converting() -> Iterator[None]:
-    """Let converters print nothing, and report nothing to their makers."""
-    import torch
-
-    from recsys_lib.torch_engine import quiet_transformers
-
-    with quiet_transformers(), quiet(), torch.inference_mode():
-        yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let libraries print nothing, and report nothing to their makers."""
-    silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
-    with patch.dict(os.environ, silent), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, on shapes that vary
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield

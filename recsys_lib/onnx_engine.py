@@ -1,10 +1,10 @@
-"""The ONNX Runtime engine: a transformer with its attention fused; torch converts it.
+"""The ONNX Runtime engine: a BERT encoder, written as `onnx_graph`.
 
 What was converted is kept on disk, as by `openvino_engine`.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +17,6 @@ from recsys_lib.conversion import Vectors
 from recsys_lib.kept import keep, sha256_of
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens
-
-_INPUTS = ("ids", "mask")
-_OUTPUTS = ("hidden", "mean", "cls")  # poolings are part of the graph: copied out less
 
 
 class OnnxNetwork:
@@ -60,8 +57,10 @@ class OnnxNetwork:
         """Input embeddings (vocabulary, dim), before any layer."""
         import onnx
 
+        from recsys_lib.onnx_graph import TOKEN_TABLE
+
         weights = onnx.load(str(self._file)).graph.initializer
-        table = next(x for x in weights if x.name == self._facts["token_table"])
+        table = next(x for x in weights if x.name == TOKEN_TABLE)
         return np.array(onnx.numpy_helper.to_array(table), dtype=np.float32)
 
     def forward(self, tokens: Tokens) -> Vectors:
@@ -120,79 +119,41 @@ def load_network(
     return OnnxNetwork(kept / "model.onnx", n_threads=n_threads)
 
 
+def fits(config: Mapping[str, Any]) -> bool:
+    """Whether a model's config.json is of the kind that `convert` writes."""
+    return (
+        config.get("model_type") == "bert"
+        and config.get("hidden_act", "gelu") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder", False)
+    )
+
+
 def convert(network: Any, file: Path) -> None:
     """Write a `torch_engine.TorchNetwork` of float32 on the CPU as one ONNX file.
 
-    Attention, embeddings and normalisations become one operation each where the
-    optimizer of ONNX Runtime knows them, as it does BERT's; others stay as they are.
+    Raises:
+        ValueError: If it is no BERT.
     """
     import onnx
-    import torch
-    from onnxruntime.transformers.optimizer import optimize_model
 
-    varying = {name: {0: "n", 1: "length"} for name in (*_INPUTS, "hidden")}
-    varying |= {name: {0: "n"} for name in ("mean", "cls")}
-    config, attention = network.model.config, network.model.config._attn_implementation
-    network.model.set_attn_implementation("eager")  # what the optimizer knows
-    try:
-        with conversion.converting():
-            torch.onnx.export(
-                _poolings(network.model).eval(),
-                conversion.example_inputs(),
-                str(file),
-                input_names=list(_INPUTS),
-                output_names=list(_OUTPUTS),
-                dynamic_axes=varying,
-                dynamo=False,  # its successor needs one package more
-            )
-            heads = {
-                "num_heads": config.num_attention_heads,
-                "hidden_size": network.dim,
-            }
-            fused = optimize_model(str(file), "bert", opt_level=0, **heads).model
-    finally:
-        network.model.set_attn_implementation(attention)
-    onnx.helper.set_model_props(fused, _facts(network, fused))
-    onnx.save(fused, str(file))
+    from recsys_lib import onnx_graph
+
+    config = network.model.config.to_dict()
+    if not fits(config):
+        got = f"got {config['model_type']}, {config['hidden_act']}"
+        raise ValueError(f"onnxruntime must be given BERT, an encoder with gelu; {got}")
+    state = network.model.state_dict()
+    weights = {name: x.detach().numpy() for name, x in state.items()}
+    model = onnx_graph.bert_graph(config, weights)
+    size = sum(onnx.numpy_helper.to_array(x).nbytes for x in model.graph.initializer)
+    facts = {"n_parameters": network.n_parameters, "size_bytes": size}
+    facts["dim"] = network.dim
+    onnx.helper.set_model_props(model, {key: str(x) for key, x in facts.items()})
+    onnx.save(model, str(file))
 
 
 def made_by() -> list[str]:
     """Name what turns weights into a model here: this code, the library's version."""
-    code = [sha256_of(Path(str(x))) for x in (__file__, conversion.__file__)]
-    return [*code, onnxruntime.__version__]
-
-
-def _poolings(model: Any) -> Any:
-    import torch
-    from torch.nn.functional import normalize
-
-    class Poolings(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
-            found = self.model(input_ids=ids, attention_mask=mask)
-            hidden = found.last_hidden_state
-            summed = (mask.to(hidden.dtype).unsqueeze(1) @ hidden).squeeze(1)
-            return hidden, normalize(summed), normalize(hidden[:, 0])
-
-    return Poolings()
-
-
-def _facts(network: Any, model: Any) -> dict[str, str]:
-    """What the graph does not tell at once."""
-    import onnx
-
-    table = network.token_table
-    weights = model.graph.initializer
-    name = next(
-        x.name
-        for x in weights
-        if list(x.dims) == list(table.shape)
-        and np.array_equal(onnx.numpy_helper.to_array(x), table)
-    )
-    n_bytes = sum(onnx.numpy_helper.to_array(x).nbytes for x in weights)
-    facts = {"dim": network.dim, "n_parameters": network.n_parameters}
-    facts |= {"size_bytes": n_bytes, "token_table": name}
-    return {key: str(value) for key, value in facts.items()}
+    code = [Path(__file__), Path(__file__).with_name("onnx_graph.py")]
+    return [*map(sha256_of, code), onnxruntime.__version__]

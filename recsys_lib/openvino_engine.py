@@ -5,13 +5,17 @@ stale copy is never found; a damaged one is made again.
 """
 
 import hashlib
+import io
+import os
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import numpy as np
 import openvino
@@ -20,7 +24,7 @@ from recsys_lib import conversion
 from recsys_lib.conversion import Vectors
 from recsys_lib.kept import keep, sha256_of
 from recsys_lib.provenance import usable_cores
-from recsys_lib.tokens import Ints, Tokens
+from recsys_lib.tokens import Ints, Tokens, pad
 
 BUCKETS = (8, 16, 24, 32)  # lengths with a compiled model of their own, for one text
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -200,8 +204,8 @@ def convert(network: Any) -> openvino.Model:
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
-    with conversion.converting():
-        inputs = conversion.example_inputs()
+    with converting():
+        inputs = example_inputs()
         model = openvino.convert_model(Hidden().eval(), example_input=inputs)
     table = network.token_table
     name = next(
@@ -253,9 +257,38 @@ def _constants(model: openvino.Model) -> list[Any]:
 
 
 def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
-    with conversion.quiet():
+    with quiet():
         import nncf
 
         rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
         kind = nncf.ModelType.TRANSFORMER
         return nncf.quantize(model, rows, model_type=kind, subset_size=len(calibration))
+
+
+def example_inputs() -> tuple[Any, ...]:
+    """Ids and mask, as tensors, for tracers: two texts of unlike length."""
+    import torch
+
+    example = pad([[1, 2, 3], [1, 2]], 0)
+    return tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
+
+
+@contextmanager
+def converting() -> Iterator[None]:
+    """Let converters print nothing, and report nothing to their makers."""
+    import torch
+
+    from recsys_lib.torch_engine import quiet_transformers
+
+    with quiet_transformers(), quiet(), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let libraries print nothing, and report nothing to their makers."""
+    silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
+    with patch.dict(os.environ, silent), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, on shapes that vary
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield

@@ -85,6 +85,12 @@ def test_candidates(engine, precision, has_bfloat16, expected, monkeypatch):
     assert candidates(engine, precision) == expected
 
 
+def test_another_model_than_bert_is_no_candidate_of_onnxruntime(monkeypatch):
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
+    assert candidates("auto", "auto", onnx=False) == [PLAIN]
+    assert candidates("onnxruntime", "auto", onnx=False) == [ONNX]  # who refuses it
+
+
 def test_this_processor_is_asked_for_bfloat16():
     assert openvino_engine.has_bfloat16() in (False, True)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys_lib.architectures import random_encoder
-from recsys_lib.onnx_engine import OnnxNetwork, convert, load_network
+from recsys_lib.onnx_engine import OnnxNetwork, convert, fits, load_network
 from recsys_lib.tokens import Tokens, minilm_folder, pad
 
 TINY = {
@@ -27,8 +27,7 @@ def network(tiny, tmp_path_factory):
     return OnnxNetwork(file)
 
 
-def test_conversion_leaves_the_reference_as_it_was(tiny, network):
-    assert tiny.model.config._attn_implementation == "sdpa"
+def test_the_facts_are_the_reference_s(tiny, network):
     np.testing.assert_array_equal(network.token_table, tiny.token_table)
     assert (network.dim, network.n_parameters) == (8, tiny.n_parameters)
 
@@ -61,6 +60,22 @@ def test_what_stands_in_the_padding_does_not_matter(network):
     other = Tokens(np.where(plain.mask == 1, plain.ids, 999), plain.mask)
     first, second = network.encode([plain, other], "mean")
     np.testing.assert_allclose(first, second, atol=2e-6)
+
+
+def test_only_bert_is_written(tiny, tmp_path):
+    config = tiny.model.config.to_dict()
+    assert fits(config)
+    for other in (
+        {"model_type": "roberta"},
+        {"hidden_act": "relu"},
+        {"position_embedding_type": "relative_key"},
+        {"is_decoder": True},
+    ):
+        assert not fits(config | other)
+    relu = random_encoder(TINY, engine="torch", max_length=16).network
+    relu.model.config.hidden_act = "relu"
+    with pytest.raises(ValueError, match="must be given BERT.*; got bert, relu"):
+        convert(relu, tmp_path / "model.onnx")
 
 
 def test_refuses_other_precisions():
