@@ -217,7 +217,7 @@ def load_encoder(
     else:
         from recsys_lib.engine_choice import ENGINES, fastest
 
-        chosen, precision = fastest(folder, engine, precision, n_threads=n_threads)
+        chosen, precision = fastest(folder, engine, precision)
         options: dict[str, Any] = {"precision": precision, "n_threads": n_threads}
         if precision == "int8":
             rows = token_ids(tokenizer, calibration or [])

@@ -17,7 +17,7 @@ from recsys_lib import onnx_engine, openvino_engine
 from recsys_lib.conversion import hashes_of
 from recsys_lib.kept import keep, sha256_of
 from recsys_lib.latency import Clock, measure_interleaved
-from recsys_lib.provenance import describe_machine, usable_cores
+from recsys_lib.provenance import describe_machine
 from recsys_lib.tokens import Tokens
 
 Choice = tuple[str, str]  # engine, precision
@@ -29,20 +29,18 @@ N_TOKENS = 16
 _CACHES_BYTES = 96 << 20  # more than a processor keeps to itself
 
 
-def fastest(
-    folder: Path, engine: str, precision: str, *, n_threads: int | None = None
-) -> Choice:
+def fastest(folder: Path, engine: str, precision: str) -> Choice:
     """Choose the engine and the precision that take least time, without a loss.
 
     Args:
         folder: Of a pre-trained model.
         engine: "openvino", "onnxruntime" or "auto".
         precision: "float32", "bfloat16" or "auto".
-        n_threads: Of a forward pass; None for all cores.
 
     Returns:
         What no measurement has to decide, or what the first one decided on this
-        machine, for this model, number of threads, and versions of the libraries.
+        processor, for this model and versions of the libraries. It ran with one thread,
+        so that other work on the machine has least to do with it.
     """
     config = json.loads((folder / "config.json").read_text())
     choices = candidates(engine, precision, onnx=onnx_engine.fits(config))
@@ -52,15 +50,14 @@ def fastest(
     def measure(home: Path) -> None:
         networks = {
             (name, kind): ENGINES[name].load_network(
-                folder, precision=kind, n_threads=n_threads
+                folder, precision=kind, n_threads=1
             )
             for name, kind in choices
         }
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
     made_of = [*hashes_of(folder), *openvino_engine.made_by(), *onnx_engine.made_by()]
-    threads = f"{n_threads or usable_cores()} threads"
-    made_of += [describe_machine().cpu, threads, str(choices)]
+    made_of += [describe_machine().cpu, str(choices)]
     home = keep("choice", [*made_of, sha256_of(Path(__file__))], measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
@@ -83,8 +80,8 @@ def candidates(engine: str, precision: str, *, onnx: bool = True) -> list[Choice
     if precision == "auto" and not openvino_engine.has_bfloat16():
         precisions = ["float32"]
     choices = [("openvino", x) for x in precisions]
-    if onnx or engine == "onnxruntime":
-        choices += [("onnxruntime", x) for x in precisions if x == "float32"]
+    if onnx or engine == "onnxruntime":  # at par it stays: more threads help it more
+        choices = [("onnxruntime", x) for x in precisions if x == "float32"] + choices
     return [x for x in choices if engine in ("auto", x[0])]
 
 

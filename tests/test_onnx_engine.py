@@ -74,7 +74,7 @@ def test_only_bert_is_written(tiny, tmp_path):
         assert not fits(config | other)
     relu = random_encoder(TINY, engine="torch", max_length=16).network
     relu.model.config.hidden_act = "relu"
-    with pytest.raises(ValueError, match="must be given BERT.*; got bert, relu"):
+    with pytest.raises(ValueError, match=r"must be given BERT.*; got bert, relu"):
         convert(relu, tmp_path / "model.onnx")
 
 

@@ -163,8 +163,7 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     if chosen.verb == "data":
         fetched = fetch_data(data_folder())
         print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
-        for n_threads in (None, 1):  # converts the model for this machine once
-            load_encoder(n_threads=n_threads)
+        load_encoder()  # converts the model for this machine once
         print(f"model: ready in {cache_folder()}")
         return None
     if chosen.verb == "picture":
