@@ -114,6 +114,25 @@ def test_rounds_are_interleaved_and_warm_up_does_not_count():
     assert len({tuple(asked[i : i + 2]) for i in range(0, 10, 2)}) == 2  # both orders
 
 
+def test_several_rounds_in_a_row_begin_with_one_that_does_not_count():
+    asked = []
+
+    def call(name):
+        def timed(i):
+            asked.append((name, i))
+            return float(len(asked))
+
+        return timed
+
+    ms = interleave({"a": call("a"), "b": call("b")}, rounds=3, warmup=2, in_a_row=2)
+    turns = [[0, 0, 0], [0, 0, 1], [2, 2]]  # of warm-up, of two, of one that is left
+    own = [i for name, i in asked if name == "a"]
+    assert own == [i for turn in turns for i in turn]
+    assert [name for name, _ in asked[:3]] in (["a"] * 3, ["b"] * 3)
+    assert (np.diff(ms["a"]) > 0).all()
+    assert ms["a"][1] - ms["a"][0] == 1
+
+
 def test_the_peers_are_installed_once_for_each_requirements(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr(peers, "_run", commands.append)
