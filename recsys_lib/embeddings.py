@@ -96,12 +96,12 @@ class Encoder:
         """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
         return self.network.pool(hidden, mask, self.pooling)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 16) -> Vectors:
+    def encode(self, texts: Sequence[str], *, batch_size: int = 8) -> Vectors:
         """Embed texts, those of like length together so that little is padding.
 
         Args:
             texts: Any number; an empty text has the vector of the special tokens.
-            batch_size: Texts in one forward pass.
+            batch_size: Texts in one forward pass; a GPU can take more.
 
         Returns:
             (n, dim) unit vectors in the order of the texts, whatever the batches.
