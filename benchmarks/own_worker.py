@@ -37,6 +37,9 @@ def text_operations(**options: Any) -> Operations:
             texts, **({"batch_size": batch_size} if batch_size else {})
         )
 
+    def engine() -> str:
+        return encoder.engine
+
     def tokenize(text: str) -> int:
         ready[:] = [encoder.tokenize([text])]
         return len(ready[0].ids[0])
@@ -52,7 +55,8 @@ def text_operations(**options: Any) -> Operations:
 
     query = encoder.encode(["a film about a toy"])
     multiply = one_product(ARCHITECTURES["minilm-l6"])
-    listed: list[Any] = [prepare, request, encode, tokenize, forward, nearest, product]
+    listed: list[Any] = [prepare, request, encode, engine]
+    listed += [tokenize, forward, nearest, product]
     return {operation.__name__: operation for operation in listed}
 
 

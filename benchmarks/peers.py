@@ -1,15 +1,15 @@
 """Peers and our own library, each in a child process, asked in turn.
 
 A child answers with the time of its own clock, so that pipes cost nothing in a figure;
-while one is asked, the others idle.
+while one is asked, the others are stopped: what idles may still spin, and takes a core.
 """
 
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,6 @@ import numpy.typing as npt
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "bench"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
-PAUSE_S = 0.004  # some peers' threads spin on for milliseconds after a call
 Milliseconds = npt.NDArray[np.float64]
 
 
@@ -51,6 +50,9 @@ class Process:
 class Child(Process):
     """A process that answers as `worker.answer_requests` does; use it in ``with``.
 
+    It runs while it is asked. Between two requests it is stopped (SIGSTOP), its
+    threads with it, and continues when it is closed.
+
     Args:
         command: Of the process.
         log: File for what it prints.
@@ -73,6 +75,7 @@ class Child(Process):
             )
         try:
             self._read()
+            self._process.send_signal(signal.SIGSTOP)
         except NotRun:
             self.close()
             raise
@@ -93,6 +96,7 @@ class Child(Process):
 
     def close(self) -> None:
         """End the process."""
+        self._process.send_signal(signal.SIGCONT)
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
         if self._process.stdout:
@@ -102,12 +106,15 @@ class Child(Process):
     def _exchange(self, operation: str, save: Path | None, args: Any) -> dict[str, Any]:
         request = {"op": operation, "save": save and str(save), "args": args}
         assert self._process.stdin
+        self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
+            return self._read()
         except BrokenPipeError:
             raise NotRun(self._last_words()) from None
-        return self._read()
+        finally:
+            self._process.send_signal(signal.SIGSTOP)
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
@@ -177,29 +184,33 @@ def interleave(
     *,
     rounds: int,
     warmup: int = 5,
+    in_a_row: int = 1,
     seed: int = 0,
-    pause: Callable[[float], object] = time.sleep,
 ) -> dict[str, Milliseconds]:
-    """Ask each child once a round, in random order.
+    """Ask each child in turn, in random order.
 
     Args:
         calls: Name -> function of the round's number that returns milliseconds.
         rounds: Rounds that count.
         warmup: Rounds before them.
+        in_a_row: Rounds of one turn. Caches hold what the one before has left there: of
+            several rounds the first, which brings its own data back, is asked twice.
         seed: Of the orders.
-        pause: Waits before each call, so that the one before has come to rest.
 
     Returns:
         Name -> (rounds,) milliseconds; element i is of round i.
     """
     rng, names = np.random.default_rng(seed), list(calls)
     samples = {name: np.empty(rounds) for name in names}
-    for i in range(-warmup, rounds):
+    for start in range(-warmup, rounds, in_a_row):
+        turn = range(start, min(start + in_a_row, rounds))
         for name in (names[j] for j in rng.permutation(len(names))):
-            pause(PAUSE_S)
-            elapsed_ms = calls[name](max(i, 0))
-            if i >= 0:
-                samples[name][i] = elapsed_ms
+            if in_a_row > 1:
+                calls[name](max(start, 0))
+            for i in turn:
+                elapsed_ms = calls[name](max(i, 0))
+                if i >= 0:
+                    samples[name][i] = elapsed_ms
     return samples
 
 

@@ -131,7 +131,9 @@ def against_peers(
     if slow:
         few = {name: calls[name] for name in (*slow, "own")}
         runs.append(interleave(few, rounds=rounds.few))
-    rows = own_rows(runs[0]["own"], cosines.get("own"))
+    quality = _cosine(cosines.get("own"))
+    note = f"{children['own'].ask('engine')}; {quality}"
+    rows = own_rows(runs[0]["own"], note)
     for ms in runs:
         for name in (name for name in PEERS if name in ms):
             rows += ratio_rows(name, ms, cosines.get(name), tail=name not in slow)
@@ -183,9 +185,9 @@ def bare_pass(child: Child, texts: list[str], i: int) -> float:
     return child.time_ms("forward")
 
 
-def own_rows(ms: Milliseconds, cosine: float | None) -> list[Row]:
+def own_rows(ms: Milliseconds, note: str) -> list[Row]:
     """Rows of our own latency."""
-    summary, note = summarize(ms), _cosine(cosine)
+    summary = summarize(ms)
     return [
         Row("request", "own, p50", summary.p50_ms, "ms", note=note),
         Row("request", "own, p99", summary.p99_ms, "ms"),
@@ -228,7 +230,7 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     rows = [Row("request", label, over, target=OVER_FORWARD, at_most=True)]
     for name in ("tokenize", "forward", "nearest", "product"):
         stage = bootstrap_interval(ms[name], statistic="median")
-        note = "all layers' weights as one matrix, same engine" * (name == "product")
+        note = "all layers' weights as one matrix, on openvino" * (name == "product")
         rows.append(Row("request", f"stage {name}, p50", stage, "ms", note=note))
     return rows + _bound_rows(own, texts, ms, bounds)
 

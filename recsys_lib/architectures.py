@@ -43,7 +43,8 @@ def random_encoder(
 
     Args:
         dimensions: As `BertConfig` calls them, such as ``ARCHITECTURES["bert-base"]``.
-        engine: As of `load_encoder`, like precision, device and max_length.
+        engine: "openvino" (of "auto" on the CPU) or "torch"; it, precision, device and
+            max_length as of `load_encoder`.
         precision: Of the weights; "auto" is float32 on the CPU. Not "int8".
         device: "cpu" or "cuda[:i]".
         max_length: Tokens kept of a text, by the carried tokeniser.
@@ -58,6 +59,10 @@ def random_encoder(
     768
     """
     engine, precision = resolve_options(engine, precision, "mean", device)
+    if engine == "onnxruntime":
+        raise ValueError(
+            f"engine of random weights must be auto, torch or openvino; got {engine}"
+        )
     if precision == "int8":
         raise ValueError("precision of random weights must be a float; got int8")
     sizes = _DEFAULTS | dict(dimensions)
@@ -80,8 +85,8 @@ def one_product(
 ) -> Callable[[int], Any]:
     """Return a call that multiplies n tokens by one matrix as large as all the layers.
 
-    It runs on the engine that `load_encoder` takes for the device, and is a floor under
-    the time of such a model.
+    It runs on OpenVINO, on a GPU on torch, and is a floor under the time of such a
+    model there.
 
     Args:
         dimensions: As of `random_encoder`; embeddings and biases are not counted.

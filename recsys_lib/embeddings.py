@@ -1,7 +1,8 @@
 """Text to unit vectors in three steps that can be called apart: tokenise, run, pool.
 
-`Encoder` runs a transformer on one of two engines: "openvino" on a CPU, "torch" as the
-reference and on a GPU. `StaticEncoder` only looks its tokens up in a table.
+`Encoder` runs a transformer on one of three engines: "openvino" or "onnxruntime" on a
+CPU, "torch" as the reference and on a GPU. `StaticEncoder` only looks its tokens up in
+a table.
 """
 
 from __future__ import annotations
@@ -27,16 +28,18 @@ from recsys_lib.tokens import (
 )
 
 if TYPE_CHECKING:
+    from recsys_lib.onnx_engine import OnnxNetwork
     from recsys_lib.openvino_engine import OpenVinoNetwork
     from recsys_lib.torch_engine import TorchNetwork
 
 Vectors = npt.NDArray[np.float32]
-Engine = Literal["auto", "torch", "openvino"]
+Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
 Pooling = Literal["mean", "cls"]
 
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
     "openvino": ("float32", "bfloat16", "int8"),
+    "onnxruntime": ("float32",),
 }
 
 
@@ -52,9 +55,14 @@ class Encoder:
     """
 
     tokenizer: Tokenizer
-    network: OpenVinoNetwork | TorchNetwork
+    network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
     pooling: Pooling = "mean"
     pad_id: int = 0
+
+    @property
+    def engine(self) -> str:
+        """Which one runs the layers, as `load_encoder` names it."""
+        return self.network.engine
 
     @property
     def dim(self) -> int:
@@ -88,12 +96,12 @@ class Encoder:
         """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
         return self.network.pool(hidden, mask, self.pooling)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 16) -> Vectors:
+    def encode(self, texts: Sequence[str], *, batch_size: int = 8) -> Vectors:
         """Embed texts, those of like length together so that little is padding.
 
         Args:
             texts: Any number; an empty text has the vector of the special tokens.
-            batch_size: Texts in one forward pass.
+            batch_size: Texts in one forward pass; a GPU can take more.
 
         Returns:
             (n, dim) unit vectors in the order of the texts, whatever the batches.
@@ -177,13 +185,14 @@ def load_encoder(
 
     Args:
         model: Hugging Face id or a folder; None for the carried all-MiniLM-L6-v2.
-        engine: "openvino" (CPU), "torch", or "auto": the first on the CPU.
+        engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": of the first
+            two the one that `engine_choice` measured to be faster, torch on a GPU.
         precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
             "auto": on the CPU float32, or bfloat16 where it is the faster one.
         pooling: "mean" or "cls", as the model was trained.
         device: "cpu" or "cuda[:i]".
         max_length: Tokens kept of a text, special ones included.
-        n_threads: Of an openvino forward pass; None for all cores.
+        n_threads: Of a forward pass, but on torch; None for all cores.
         calibration: Some hundred texts of the kind to encode, for "int8" alone.
 
     Raises:
@@ -200,19 +209,20 @@ def load_encoder(
     config = json.loads((folder / "config.json").read_text())
     tokenizer = fitting_tokenizer(folder, max_length, config)
     pad_id = config.get("pad_token_id") or 0
-    network: OpenVinoNetwork | TorchNetwork
+    network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
     if engine == "torch":
         from recsys_lib import torch_engine  # takes seconds
 
         network = torch_engine.load_network(folder, device=device, precision=precision)
     else:
-        from recsys_lib import openvino_engine
+        from recsys_lib.engine_choice import ENGINES, fastest
 
-        rows = token_ids(tokenizer, calibration or [])
-        texts = [pad([row], pad_id) for row in rows]
-        network = openvino_engine.load_network(
-            folder, precision=precision, n_threads=n_threads, calibration=texts
-        )
+        chosen, precision = fastest(folder, engine, precision)
+        options: dict[str, Any] = {"precision": precision, "n_threads": n_threads}
+        if precision == "int8":
+            rows = token_ids(tokenizer, calibration or [])
+            options["calibration"] = [pad([row], pad_id) for row in rows]
+        network = ENGINES[chosen].load_network(folder, **options)
     return Encoder(tokenizer, network, pooling, pad_id)
 
 
@@ -224,16 +234,17 @@ def static_encoder(encoder: Encoder) -> StaticEncoder:
 def resolve_options(
     engine: Engine, precision: str, pooling: str, device: str
 ) -> tuple[Engine, str]:
-    """Check options and settle "auto", but for a precision that has to be measured."""
+    """Check options and settle "auto", but for what has to be measured."""
     if pooling not in ("mean", "cls"):
         raise ValueError(f'pooling must be "mean" or "cls"; got {pooling!r}')
-    if engine == "auto":
-        wanted = precision == "float16" or device != "cpu"
-        engine = "torch" if wanted else "openvino"
-    if engine not in PRECISIONS:
-        raise ValueError(f"engine must be auto, torch or openvino; got {engine!r}")
-    if precision not in ("auto", *PRECISIONS[engine]):
-        allowed = ", ".join(PRECISIONS[engine])
+    if engine == "auto" and (precision == "float16" or device != "cpu"):
+        engine = "torch"
+    if engine not in ("auto", *PRECISIONS):
+        names = ", ".join(PRECISIONS)
+        raise ValueError(f"engine must be one of auto, {names}; got {engine!r}")
+    offered = PRECISIONS["openvino" if engine == "auto" else engine]
+    if precision not in ("auto", *offered):
+        allowed = ", ".join(offered)
         raise ValueError(f"precision of {engine} must be {allowed}; got {precision!r}")
     if device != "cpu":
         _check_gpu(engine, device)
@@ -245,9 +256,9 @@ def resolve_options(
 def _check_gpu(engine: str, device: str) -> None:
     import torch
 
-    if engine == "openvino" or not torch.cuda.is_available():
+    if engine != "torch" or not torch.cuda.is_available():
         got = f"got {device!r}"
-        raise ValueError(f'device must be "cpu" for openvino or without a GPU; {got}')
+        raise ValueError(f'device must be "cpu" for {engine} or without a GPU; {got}')
 
 
 def _folder(model: str | Path | None) -> Path:

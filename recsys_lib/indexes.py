@@ -12,6 +12,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from recsys_lib.huge_pages import huge_pages
 from recsys_lib.ranking import TopN
 from recsys_lib.vector_stores import Kind, Rows, VectorStore, faiss
 
@@ -170,7 +171,8 @@ def build_index(
     rows = _checked_rows(vectors, None)
     store = VectorStore(rows.shape[1], kind=kind, device=device)
     index = Index(rows.shape[1], store, np.empty(0, np.int64))
-    index.add(np.arange(len(rows)) if ids is None else ids, rows)
+    with huge_pages():  # a graph jumps from page to page
+        index.add(np.arange(len(rows)) if ids is None else ids, rows)
     return index
 
 
@@ -188,7 +190,8 @@ def load_index(path: str | os.PathLike[str], *, device: str = "cpu") -> Index:
                 if str(held["format"]) != _FORMAT:
                     raise ValueError(f"format {held['format']}")
                 kind, ids = held["kind"].item(), held["ids"]
-                saved = faiss.deserialize_index(held["store"])
+                with huge_pages():
+                    saved = faiss.deserialize_index(held["store"])
         except Exception as error:  # zip, NumPy and faiss each have errors of their own
             what = f"{os.fspath(path)} ({type(error).__name__}: {error})"
             raise ValueError(f"file must be a saved index, whole; got {what}") from None

@@ -52,6 +52,7 @@ def measure_interleaved(
     warmup: int = 5,
     device: str = "cpu",
     seed: int = 0,
+    before: Call | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Milliseconds]:
     """Time several calls side by side: every round runs each once, in random order.
@@ -64,6 +65,7 @@ def measure_interleaved(
         warmup: Rounds before them, not timed.
         device: "cpu" or "cuda[:i]": its queued work is awaited inside each sample.
         seed: Of the orders.
+        before: Runs ahead of each timed call, untimed: such as what empties the caches.
         clock: Seconds, monotonic.
 
     Returns:
@@ -83,6 +85,8 @@ def measure_interleaved(
     with _collector_resting():
         for i in range(repeats):
             for name in (names[j] for j in rng.permutation(len(names))):
+                if before:
+                    before()
                 samples[name][i] = _time_ms(calls[name], device, clock)
     return samples
 

@@ -8,34 +8,28 @@ import hashlib
 import io
 import os
 import threading
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
-import numpy.typing as npt
 import openvino
 
+from recsys_lib import conversion
+from recsys_lib.conversion import Vectors
 from recsys_lib.kept import keep, sha256_of
-from recsys_lib.latency import measure_interleaved
 from recsys_lib.provenance import usable_cores
-from recsys_lib.ranking import normalize
 from recsys_lib.tokens import Ints, Tokens, pad
-
-Vectors = npt.NDArray[np.float32]
 
 BUCKETS = (8, 16, 24, 32)  # lengths with a compiled model of their own, for one text
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
 _NOTE = "recsys_lib"
-_MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
 class OpenVinoNetwork:
@@ -50,6 +44,8 @@ class OpenVinoNetwork:
         n_threads: Of a forward pass; None for all cores. With fewer, as many passes as
             there are cores for run at once.
     """
+
+    engine: ClassVar[str] = "openvino"
 
     def __init__(
         self, model: openvino.Model, *, precision: str, n_threads: int | None = None
@@ -98,10 +94,7 @@ class OpenVinoNetwork:
 
     def pool(self, hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim)."""
-        if pooling == "cls":
-            return np.asarray(normalize(hidden[:, 0]), dtype=np.float32)
-        summed = mask[:, None].astype(np.float32) @ hidden  # of the mean: the same
-        return np.asarray(normalize(summed[:, 0]), dtype=np.float32)
+        return conversion.pool(hidden, mask, pooling)
 
     def encode(self, batches: Sequence[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
@@ -173,17 +166,15 @@ def load_network(
 
     Args:
         folder: With config.json and the weights.
-        precision: Of `PRECISIONS`, or "auto" for the faster of the first two.
+        precision: "float32", "bfloat16" or "int8".
         n_threads: Of a forward pass; None for all cores.
         calibration: Texts that "int8" is calibrated on.
 
     Raises:
         ValueError: If "int8" has no calibration, or weights lack a part of the model.
     """
-    weights = [x for x in sorted(folder.iterdir()) if x.suffix in _MODEL_FILES]
-    made_of = [sha256_of(x) for x in (*weights, Path(__file__))]
-    made_of.append(openvino.__version__)
-    model = keep_model(made_of, lambda: convert(_reference(folder)))
+    made_of = [*conversion.hashes_of(folder), *made_by()]
+    model = keep_model(made_of, lambda: convert(conversion.reference(folder)))
     if precision == "int8":
         if not calibration:
             raise ValueError('calibration must be texts for "int8"; got none')
@@ -191,8 +182,6 @@ def load_network(
         made_of.append(hashlib.sha256(ids).hexdigest())
         plain = model
         model = keep_model(made_of, lambda: _quantized(plain, calibration))
-    if precision == "auto":
-        precision = faster_precision(model, n_threads)
     return OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
 
 
@@ -207,8 +196,6 @@ def convert(network: Any) -> openvino.Model:
     """
     import torch
 
-    from recsys_lib.torch_engine import quiet_transformers
-
     class Hidden(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -217,9 +204,8 @@ def convert(network: Any) -> openvino.Model:
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
-    example = pad([[1, 2, 3], [1, 2]], 0)
-    inputs = tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
-    with quiet_transformers(), _quiet(), torch.inference_mode():
+    with converting():
+        inputs = example_inputs()
         model = openvino.convert_model(Hidden().eval(), example_input=inputs)
     table = network.token_table
     name = next(
@@ -228,6 +214,18 @@ def convert(network: Any) -> openvino.Model:
         if list(c.shape) == list(table.shape) and np.array_equal(c.data, table)
     )
     return describe(model, n_parameters=network.n_parameters, token_table=name)
+
+
+def made_by() -> list[str]:
+    """Name what turns weights into a model here: this code, the library's version."""
+    code = [sha256_of(Path(str(x))) for x in (__file__, conversion.__file__)]
+    return [*code, openvino.__version__]
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 by instructions of its own."""
+    abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in abilities
 
 
 def describe(
@@ -260,14 +258,8 @@ def _constants(model: openvino.Model) -> list[Any]:
     return [op for op in model.get_ops() if op.get_type_name() == "Constant"]
 
 
-def _reference(folder: Path) -> Any:
-    from recsys_lib import torch_engine  # seconds, for the one who converts
-
-    return torch_engine.load_network(folder, device="cpu", precision="float32")
-
-
 def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
-    with _quiet():
+    with quiet():
         import nncf
 
         rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
@@ -275,26 +267,30 @@ def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino
         return nncf.quantize(model, rows, model_type=kind, subset_size=len(calibration))
 
 
+def example_inputs() -> tuple[Any, ...]:
+    """Ids and mask, as tensors, for tracers: two texts of unlike length."""
+    import torch
+
+    example = pad([[1, 2, 3], [1, 2]], 0)
+    return tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the converters print nothing, and report nothing to their makers."""
+def converting() -> Iterator[None]:
+    """Let converters print nothing, and report nothing to their makers."""
+    import torch
+
+    from recsys_lib.torch_engine import quiet_transformers
+
+    with quiet_transformers(), quiet(), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let libraries print nothing, and report nothing to their makers."""
     silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
     with patch.dict(os.environ, silent), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, on shapes that vary
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
-
-
-def faster_precision(model: openvino.Model, n_threads: int | None) -> str:
-    """bfloat16 where the processor has it and it wins on 16 tokens, else float32."""
-    abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if "BF16" not in abilities:
-        return "float32"
-    tokens = Tokens(np.ones((1, 16), np.int64), np.ones((1, 16), np.int64))
-    networks = {
-        precision: OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
-        for precision in ("float32", "bfloat16")
-    }
-    calls = {name: partial(x.forward, tokens) for name, x in networks.items()}
-    times = measure_interleaved(calls, repeats=30, clock=time.perf_counter)
-    return min(times, key=lambda name: times[name].min())

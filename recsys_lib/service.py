@@ -253,7 +253,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.service")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
-    parser.add_argument("--engine", default="auto", help="auto, torch or openvino")
+    engines = "auto, torch, openvino or onnxruntime"
+    parser.add_argument("--engine", default="auto", help=engines)
     parser.add_argument("--max-batch", type=int, default=4)
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)

@@ -95,6 +95,9 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     >>> pad([[101, 7, 102], [101, 102]], 0).ids.tolist()
     [[101, 7, 102], [101, 102, 0]]
     """
+    if len(rows) == 1 and rows[0]:  # a tenth of the time, for one request
+        alone = np.array(rows, dtype=np.int64)
+        return Tokens(alone, np.ones_like(alone))
     lengths = np.array([len(row) for row in rows])
     if not (lengths.size and lengths.all()):
         got = f"got {len(rows)} texts, {(lengths == 0).sum()} without"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ Vectors = npt.NDArray[np.float32]
 class TorchNetwork:
     """A transformer in evaluation mode that gives ``last_hidden_state``."""
 
+    engine: ClassVar[str] = "torch"
     model: Any
 
     @property

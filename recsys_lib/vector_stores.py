@@ -127,7 +127,7 @@ class VectorStore:
             with self._gpu_lock:
                 scores, slots = self._gpu_copy[1].search(rows, k)
         else:
-            options = faiss.SearchParameters(sel=self._selector)
+            options = self._selector and faiss.SearchParameters(sel=self._selector)
             scores, slots = self._table.search(rows, k, params=options)
         return scores, slots
 

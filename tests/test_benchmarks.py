@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -52,6 +53,30 @@ def test_a_child_answers_values_times_and_arrays(tmp_path):
     assert np.load(tmp_path / "x.npy").tolist() == [[1, 1], [1, 1]]
 
 
+COUNTING_PEER = """
+import threading, time
+from benchmarks.worker import serve
+
+ticks = []
+
+def tick():
+    while True:
+        ticks.append(1)
+        time.sleep(0.001)
+
+threading.Thread(target=tick, daemon=True).start()
+serve(lambda: {"count": lambda: len(ticks)})
+"""
+
+
+def test_a_child_that_is_not_asked_takes_no_processor(tmp_path):
+    with child(tmp_path, COUNTING_PEER) as peer:
+        before = peer.ask("count")
+        time.sleep(0.5)
+        assert peer.ask("count") - before < 50
+    assert before > 0
+
+
 def test_a_child_that_dies_says_its_last_words(tmp_path):
     with pytest.raises(NotRun, match="the process ended: no such model"):
         child(tmp_path, "raise SystemExit('no such model')")
@@ -82,11 +107,30 @@ def test_rounds_are_interleaved_and_warm_up_does_not_count():
         return timed
 
     calls = {name: call(name) for name in "ab"}
-    ms = interleave(calls, rounds=3, warmup=2, pause=lambda s: None)
+    ms = interleave(calls, rounds=3, warmup=2)
     assert ms["a"].tolist() == [1, 2, 3]
     assert ms["b"].tolist() == [10, 11, 12]
     assert all({*asked[i : i + 2]} == {"a", "b"} for i in range(0, 10, 2))
     assert len({tuple(asked[i : i + 2]) for i in range(0, 10, 2)}) == 2  # both orders
+
+
+def test_several_rounds_in_a_row_begin_with_one_that_does_not_count():
+    asked = []
+
+    def call(name):
+        def timed(i):
+            asked.append((name, i))
+            return float(len(asked))
+
+        return timed
+
+    ms = interleave({"a": call("a"), "b": call("b")}, rounds=3, warmup=2, in_a_row=2)
+    turns = [[0, 0, 0], [0, 0, 1], [2, 2]]  # of warm-up, of two, of one that is left
+    own = [i for name, i in asked if name == "a"]
+    assert own == [i for turn in turns for i in turn]
+    assert [name for name, _ in asked[:3]] in (["a"] * 3, ["b"] * 3)
+    assert (np.diff(ms["a"]) > 0).all()
+    assert ms["a"][1] - ms["a"][0] == 1
 
 
 def test_the_peers_are_installed_once_for_each_requirements(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +10,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from recsys_lib import openvino_engine
 from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import StaticEncoder, load_encoder, static_encoder
-from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork, convert
+from recsys_lib.embeddings import (
+    PRECISIONS,
+    StaticEncoder,
+    load_encoder,
+    static_encoder,
+)
+from recsys_lib.engine_choice import ENGINES
+from recsys_lib.openvino_engine import BUCKETS
 from recsys_lib.tokens import Tokens, minilm_folder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
@@ -39,7 +43,7 @@ def tiny_folder(tiny, tmp_path):
     return tmp_path
 
 
-@pytest.fixture(scope="module", params=["openvino", "torch"])
+@pytest.fixture(scope="module", params=list(PRECISIONS))
 def encoder(request):
     """Each engine has to keep the same contract."""
     return load_encoder(engine=request.param)
@@ -128,13 +132,13 @@ def test_dropout_is_off(tiny):
     assert not any(module.training for module in tiny.network.model.modules())
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", PRECISIONS)
 def test_loading_prints_nothing(tiny_folder, capfd, engine):
     load_encoder(tiny_folder, engine=engine, max_length=8)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", PRECISIONS)
 def test_a_folder_comes_back_as_saved(tiny, tiny_folder, engine):
     loaded = load_encoder(tiny_folder, engine=engine, max_length=16)
     np.testing.assert_allclose(loaded.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
@@ -161,10 +165,11 @@ def test_every_precision_keeps_its_bound(reference):
 
 
 def test_one_text_is_the_same_at_every_length():
-    ours, theirs = (load_encoder(engine=x) for x in ("openvino", "torch"))
+    reference, *others = (load_encoder(engine=x) for x in PRECISIONS)  # torch first
     for n in (0, *(b - 2 for b in BUCKETS), *(b - 1 for b in BUCKETS), 126):
-        text = ["sea " * n]
-        np.testing.assert_allclose(ours.encode(text), theirs.encode(text), atol=2e-6)
+        expected = reference.encode(["sea " * n])
+        for ours in others:
+            np.testing.assert_allclose(ours.encode(["sea " * n]), expected, atol=2e-6)
 
 
 def test_threads_share_an_encoder(encoder):
@@ -175,50 +180,46 @@ def test_threads_share_an_encoder(encoder):
             np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
-def test_the_number_of_threads_changes_nothing():
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_number_of_threads_changes_nothing(engine):
     np.testing.assert_allclose(
-        load_encoder(n_threads=1).encode(TEXTS, batch_size=1),
-        load_encoder(n_threads=2).encode(TEXTS, batch_size=3),
+        load_encoder(engine=engine, n_threads=1).encode(TEXTS, batch_size=1),
+        load_encoder(engine=engine, n_threads=2).encode(TEXTS, batch_size=3),
         atol=2e-6,
     )
 
 
-def test_conversion_needs_no_torch_twice(tiny_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("engine", "file"),
+    [("openvino", "openvino/*/model.bin"), ("onnxruntime", "onnx/*/model.onnx")],
+)
+def test_conversion_needs_no_torch_twice(
+    tiny_folder, tmp_path, monkeypatch, engine, file
+):
+    def load():
+        return load_encoder(
+            tiny_folder, engine=engine, precision="float32", max_length=9
+        )
+
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    first = load_encoder(tiny_folder, max_length=9).encode(TEXTS)
+    first = load().encode(TEXTS)
 
     def refuse(*_, **__):
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("recsys_lib.openvino_engine.convert", refuse)
-    again = load_encoder(tiny_folder, max_length=9).encode(TEXTS)
-    np.testing.assert_array_equal(again, first)
-    (kept,) = (tmp_path / "cache/openvino").glob("*/model.bin")
-    kept.write_bytes(kept.read_bytes()[:-4])  # damaged: must not be used
-    with pytest.raises(AssertionError, match="converted again"):
-        load_encoder(tiny_folder, max_length=9)
+    with monkeypatch.context() as patch:
+        patch.setattr(ENGINES[engine], "convert", refuse)
+        np.testing.assert_array_equal(load().encode(TEXTS), first)
+        (kept,) = (tmp_path / "cache").glob(file)
+        kept.write_bytes(kept.read_bytes()[:-4])  # damaged: must not be used
+        with pytest.raises(AssertionError, match="converted again"):
+            load()
+    np.testing.assert_array_equal(load().encode(TEXTS), first)  # mended
+    monkeypatch.setattr(ENGINES[engine], "convert", refuse)
     config = tiny_folder / "config.json"
     config.write_text(config.read_text() + " ")  # stale: another model by its hash
     with pytest.raises(AssertionError, match="converted again"):
-        load_encoder(tiny_folder, max_length=9)
-
-
-def test_bfloat16_is_chosen_where_it_is_there_and_faster(tiny, monkeypatch):
-    model = convert(tiny.network)
-    assert openvino_engine.faster_precision(model, 1) in ("float32", "bfloat16")
-    core = SimpleNamespace(get_property=lambda *_: ["FP32", "BF16"])
-    monkeypatch.setattr(openvino_engine.openvino, "Core", lambda: core)
-    pace = {"float32": 2.0, "bfloat16": 1.0}
-
-    def forward(network, _):
-        clock[0] += pace[network.precision]
-
-    clock = [0.0]
-    monkeypatch.setattr(openvino_engine.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(OpenVinoNetwork, "forward", forward)
-    assert openvino_engine.faster_precision(model, 1) == "bfloat16"
-    pace["float32"] = 0.5
-    assert openvino_engine.faster_precision(model, 1) == "float32"
+        load()
 
 
 def test_static_is_the_mean_of_the_token_vectors(encoder):
@@ -246,12 +247,17 @@ def test_a_static_table_by_hand(encoder):
     ("options", "message"),
     [
         ({"pooling": "max"}, 'pooling must be "mean" or "cls"'),
-        ({"engine": "onnx"}, "engine must be auto, torch or openvino; got 'onnx'"),
+        ({"engine": "onnx"}, "engine must be one of auto, torch, .*; got 'onnx'"),
         ({"precision": "float16", "engine": "openvino"}, "precision of openvino must"),
         ({"precision": "int8", "engine": "torch"}, "precision of torch must be"),
         ({"precision": "int8"}, 'calibration must be texts for "int8"; got none'),
         ({"device": "tpu"}, "without a GPU; got 'tpu'"),
         ({"device": "cuda", "engine": "openvino"}, 'must be "cpu" for openvino'),
+        ({"device": "cuda", "engine": "onnxruntime"}, 'must be "cpu" for onnxruntime'),
+        (
+            {"precision": "bfloat16", "engine": "onnxruntime"},
+            "onnxruntime must be float",
+        ),
         ({"max_length": 513}, "at most 512; got 513"),
     ],
 )

@@ -1,0 +1,49 @@
+"""What engines that convert a transformer share: the way from torch, and pooling."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_lib.kept import sha256_of
+from recsys_lib.ranking import normalize
+from recsys_lib.tokens import Ints
+
+Vectors = npt.NDArray[np.float32]
+
+_MODEL_FILES = (".json", ".safetensors", ".bin")
+
+
+def pool(hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
+    """Reduce hidden states (n, length, dim) to unit vectors (n, dim).
+
+    Args:
+        hidden: Of the tokens.
+        mask: (n, length), 1 for a token, 0 for padding.
+        pooling: "mean" over the tokens, or "cls", the first token alone.
+
+    >>> pool(np.array([[[3, 0], [0, 4], [9, 9]]], "f4"), np.array([[1, 1, 0]]), "mean")
+    array([[0.6, 0.8]], dtype=float32)
+    """
+    if pooling == "cls":
+        return np.asarray(normalize(hidden[:, 0]), dtype=np.float32)
+    summed = mask[:, None].astype(np.float32) @ hidden  # of the mean: the same
+    return np.asarray(normalize(summed[:, 0]), dtype=np.float32)
+
+
+def hashes_of(folder: Path) -> list[str]:
+    """Hash the files that make a pre-trained model: configuration and weights."""
+    files = [x for x in sorted(folder.iterdir()) if x.suffix in _MODEL_FILES]
+    return [sha256_of(x) for x in files]
+
+
+def reference(folder: Path) -> Any:
+    """Load the `torch_engine.TorchNetwork` that the other engines are converted from.
+
+    Raises:
+        ValueError: If the weights lack a part of the model.
+    """
+    from recsys_lib import torch_engine  # seconds, for the one who converts
+
+    return torch_engine.load_network(folder, device="cpu", precision="float32")

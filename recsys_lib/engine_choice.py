@@ -1,0 +1,115 @@
+"""Which engine runs a model on this processor: measured once, and kept on disk.
+
+Matrix units of a kind (AMX, say) favour one library, their absence another: no name of
+a processor decides it, a pass of one text does, its weights fetched from memory as they
+are in a service that does other work between two requests.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from time import perf_counter, sleep
+
+import numpy as np
+
+from recsys_lib import onnx_engine, openvino_engine
+from recsys_lib.conversion import hashes_of
+from recsys_lib.kept import keep, sha256_of
+from recsys_lib.latency import Clock, measure_interleaved
+from recsys_lib.provenance import describe_machine
+from recsys_lib.tokens import Tokens
+
+Choice = tuple[str, str]  # engine, precision
+Network = openvino_engine.OpenVinoNetwork | onnx_engine.OnnxNetwork
+
+ENGINES = {"openvino": openvino_engine, "onnxruntime": onnx_engine}
+LEAST_GAIN = 0.05  # of its time, below which the first candidate stays
+N_TOKENS = 16
+_CACHES_BYTES = 96 << 20  # more than a processor keeps to itself
+
+
+def fastest(folder: Path, engine: str, precision: str) -> Choice:
+    """Choose the engine and the precision that take least time, without a loss.
+
+    Args:
+        folder: Of a pre-trained model.
+        engine: "openvino", "onnxruntime" or "auto".
+        precision: "float32", "bfloat16" or "auto".
+
+    Returns:
+        What no measurement has to decide, or what the first one decided on this
+        processor, for this model and versions of the libraries. It ran with one thread,
+        so that other work on the machine has least to do with it.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    choices = candidates(engine, precision, onnx=onnx_engine.fits(config))
+    if len(choices) == 1:
+        return choices[0]
+
+    def measure(home: Path) -> None:
+        networks = {
+            (name, kind): ENGINES[name].load_network(
+                folder, precision=kind, n_threads=1
+            )
+            for name, kind in choices
+        }
+        (home / "choice.json").write_text(json.dumps(faster(networks)))
+
+    made_of = [*hashes_of(folder), *openvino_engine.made_by(), *onnx_engine.made_by()]
+    made_of += [describe_machine().cpu, str(choices)]
+    home = keep("choice", [*made_of, sha256_of(Path(__file__))], measure)
+    engine, precision = json.loads((home / "choice.json").read_text())
+    return engine, precision
+
+
+def candidates(engine: str, precision: str, *, onnx: bool = True) -> list[Choice]:
+    """List what may run without a loss here, the one that others must beat first.
+
+    Args:
+        engine: As of `fastest`.
+        precision: As of `fastest`.
+        onnx: Whether the model is of a kind that onnxruntime runs; named, it is asked.
+
+    >>> candidates("openvino", "float32")
+    [('openvino', 'float32')]
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        return [("openvino", precision)]
+    precisions = ["float32", "bfloat16"] if precision == "auto" else [precision]
+    if precision == "auto" and not openvino_engine.has_bfloat16():
+        precisions = ["float32"]
+    choices = [("openvino", x) for x in precisions]
+    if onnx or engine == "onnxruntime":  # at par it stays: more threads help it more
+        choices = [("onnxruntime", x) for x in precisions if x == "float32"] + choices
+    return [x for x in choices if engine in ("auto", x[0])]
+
+
+def faster(
+    networks: Mapping[Choice, Network], *, clock: Clock = perf_counter
+) -> Choice:
+    """Time one text of 16 tokens, by turns: the fastest if it wins clearly.
+
+    Of its times counts that which one in ten stays below: other work on the machine can
+    only add to them.
+
+    Args:
+        networks: To choose from, the one that others must beat first.
+        clock: Seconds, monotonic.
+    """
+    tokens = Tokens(*np.ones((2, 1, N_TOKENS), np.int64))
+    calls = {
+        " ".join(choice): partial(network.encode, [tokens], "mean")
+        for choice, network in networks.items()
+    }
+    memory = np.ones(_CACHES_BYTES // 4, np.float32)
+
+    def rest() -> None:  # the threads of the one before stop, its weights leave
+        memory.sum()
+        sleep(0.005)
+
+    samples = measure_interleaved(calls, repeats=50, before=rest, clock=clock)
+    times = [float(np.quantile(sample, 0.1)) for sample in samples.values()]
+    best = int(np.argmin(times))
+    clear = times[best] <= (1 - LEAST_GAIN) * times[0]
+    return list(networks)[best if clear else 0]

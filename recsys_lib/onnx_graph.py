@@ -1,0 +1,138 @@
+"""BERT written out in ONNX Runtime's own operations.
+
+A traced graph works out its mask and its shapes anew in each pass, in some hundred
+small operations; this one has 8 to a layer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+INPUTS = ("ids", "mask")
+OUTPUTS = ("hidden", "mean", "cls")  # poolings are part of the graph: copied out less
+TOKEN_TABLE = "embeddings.word_embeddings.weight"
+_STANDARD, _OWN = ("", 18), ("com.microsoft", 1)  # sets of operations, versions
+_OF_OWN_SET = {
+    "EmbedLayerNormalization",
+    "MultiHeadAttention",
+    "SkipLayerNormalization",
+    "BiasGelu",
+}
+
+
+def bert_graph(config: Mapping[str, Any], weights: Weights) -> onnx.ModelProto:
+    """Write the graph of a BERT encoder with its weights.
+
+    Args:
+        config: Its config.json, one that `onnx_engine.fits`.
+        weights: By the names of transformers' ``BertModel``.
+
+    Returns:
+        From ids and mask (n, length), int64, to hidden (n, length, dim), and mean and
+        cls (n, dim): unit vectors.
+    """
+    graph = _Graph(weights, config["layer_norm_eps"])
+    hidden = _embeddings(graph)
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{i}"
+        hidden = _attention(graph, layer, hidden, config["num_attention_heads"])
+        hidden = _feed_forward(graph, layer, hidden)
+    graph.add("Identity", [hidden], "hidden")
+    _poolings(graph)
+    return graph.model(config["hidden_size"])
+
+
+class _Graph:
+    """Nodes and weights as they are added; a value is known by its name."""
+
+    def __init__(self, weights: Weights, epsilon: float) -> None:
+        self.weights, self._epsilon = weights, {"epsilon": epsilon}
+        self._nodes: list[Any] = []
+        self._held: dict[str, Any] = {}
+
+    def hold(self, name: str, values: npt.NDArray[Any]) -> str:
+        self._held[name] = numpy_helper.from_array(np.array(values, order="C"), name)
+        return name
+
+    def weight(self, name: str) -> str:
+        return self.hold(name, self.weights[name])
+
+    def add(self, op: str, inputs: Sequence[str], *outputs: str, **options: Any) -> str:
+        domain = _OWN[0] if op in _OF_OWN_SET else _STANDARD[0]
+        if op.endswith("LayerNormalization"):
+            options |= self._epsilon
+        node = helper.make_node(op, inputs, outputs, domain=domain, **options)
+        self._nodes.append(node)
+        return outputs[0]
+
+    def product(self, name: str, value: str) -> str:
+        matrix = self.hold(f"{name}.weight", self.weights[f"{name}.weight"].T)
+        return self.add("MatMul", [value, matrix], f"{name}.product")
+
+    def norm(self, name: str) -> list[str]:
+        return [self.weight(f"{name}.LayerNorm.{x}") for x in ("weight", "bias")]
+
+    def model(self, dim: int) -> onnx.ModelProto:
+        described, whole = helper.make_tensor_value_info, ["n", "length"]
+        inputs = [described(x, TensorProto.INT64, whole) for x in INPUTS]
+        shapes: list[list[str | int]] = [[*whole, dim], ["n", dim], ["n", dim]]
+        outputs = [
+            described(x, TensorProto.FLOAT, shape)
+            for x, shape in zip(OUTPUTS, shapes, strict=True)
+        ]
+        held = list(self._held.values())
+        graph = helper.make_graph(self._nodes, "bert", inputs, outputs, held)
+        sets = [helper.make_opsetid(*x) for x in (_STANDARD, _OWN)]
+        return helper.make_model(graph, opset_imports=sets, ir_version=10)
+
+
+def _embeddings(graph: _Graph) -> str:
+    for name in INPUTS:
+        graph.add("Cast", [name], f"{name} 32", to=TensorProto.INT32)
+    first_segment = graph.weights["embeddings.token_type_embeddings.weight"][0]
+    positions = graph.weights["embeddings.position_embeddings.weight"] + first_segment
+    tables = [graph.weight(TOKEN_TABLE), graph.hold("positions", positions)]
+    inputs = ["ids 32", "", *tables, "", *graph.norm("embeddings")]
+    return graph.add("EmbedLayerNormalization", inputs, "embedded", "unused")
+
+
+def _attention(graph: _Graph, layer: str, hidden: str, n_heads: int) -> str:
+    names = [f"{layer}.attention.self.{x}" for x in ("query", "key", "value")]
+    matrices = [graph.weights[f"{x}.weight"].T for x in names]
+    biases = np.concatenate([graph.weights[f"{x}.bias"] for x in names])
+    matrix = graph.hold(f"{layer}.qkv", np.concatenate(matrices, axis=1))
+    together = graph.add("MatMul", [hidden, matrix], f"{layer}.qkv.product")
+    graph.add("Split", [together], *names, axis=-1, num_outputs=3)
+    inputs = [*names, graph.hold(f"{layer}.qkv.bias", biases), "mask 32"]
+    mixed = graph.add("MultiHeadAttention", inputs, f"{layer}.mixed", num_heads=n_heads)
+    return _residual(graph, f"{layer}.attention.output", mixed, hidden)
+
+
+def _feed_forward(graph: _Graph, layer: str, hidden: str) -> str:
+    wide = f"{layer}.intermediate.dense"
+    inputs = [graph.product(wide, hidden), graph.weight(f"{wide}.bias")]
+    activated = graph.add("BiasGelu", inputs, f"{layer}.activated")
+    return _residual(graph, f"{layer}.output", activated, hidden)
+
+
+def _residual(graph: _Graph, name: str, value: str, skipped: str) -> str:
+    inputs = [graph.product(f"{name}.dense", value), skipped, *graph.norm(name)]
+    inputs.append(graph.weight(f"{name}.dense.bias"))
+    return graph.add("SkipLayerNormalization", inputs, f"{name}.hidden")
+
+
+def _poolings(graph: _Graph) -> None:
+    tokens, first = graph.hold("1", np.array([1])), graph.hold("0", np.array(0))
+    graph.add("Cast", ["mask"], "weights", to=TensorProto.FLOAT)
+    graph.add("Unsqueeze", ["weights", tokens], "row")
+    graph.add("MatMul", ["row", "hidden"], "sums")
+    graph.add("Squeeze", ["sums", tokens], "sum")  # of the mean: the same direction
+    graph.add("Gather", ["hidden", first], "start", axis=1)
+    for name, output in (("sum", "mean"), ("start", "cls")):
+        graph.add("LpNormalization", [name], output, axis=-1, p=2)

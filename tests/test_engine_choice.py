@@ -1,0 +1,124 @@
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+from recsys_lib import engine_choice, openvino_engine
+from recsys_lib.architectures import random_encoder
+from recsys_lib.embeddings import load_encoder
+from recsys_lib.engine_choice import candidates, faster, fastest
+from recsys_lib.tokens import minilm_folder
+
+TINY = {
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 16,
+}
+PLAIN, BRAIN, ONNX = (
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("onnxruntime", "float32"),
+)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    tiny = random_encoder(TINY, engine="torch", max_length=16)
+    tiny.network.model.save_pretrained(tmp_path / "tiny")
+    shutil.copy(minilm_folder() / "tokenizer.json", tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+class Hands:
+    """A clock that moves only while somebody computes."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@dataclass
+class Paced:
+    seconds: float
+    hands: Hands
+
+    def encode(self, batches, pooling):
+        self.hands.now += self.seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({ONNX: 1.0, PLAIN: 0.94}, PLAIN),
+        ({ONNX: 1.0, PLAIN: 0.96}, ONNX),  # too little to leave the first
+        ({ONNX: 1.0, PLAIN: 1.2}, ONNX),
+        ({ONNX: 1.0, PLAIN: 0.7, BRAIN: 0.5}, BRAIN),
+        ({PLAIN: 1.0}, PLAIN),
+    ],
+)
+def test_the_fastest_has_to_win_clearly(seconds, expected):
+    hands = Hands()
+    networks = {name: Paced(x, hands) for name, x in seconds.items()}
+    assert faster(networks, clock=hands) == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "has_bfloat16", "expected"),
+    [
+        ("auto", "auto", False, [ONNX, PLAIN]),
+        ("auto", "auto", True, [ONNX, PLAIN, BRAIN]),
+        ("auto", "float32", True, [ONNX, PLAIN]),
+        ("auto", "bfloat16", False, [BRAIN]),
+        ("auto", "int8", True, [("openvino", "int8")]),
+        ("openvino", "auto", True, [PLAIN, BRAIN]),
+        ("openvino", "auto", False, [PLAIN]),
+        ("onnxruntime", "auto", True, [ONNX]),
+    ],
+)
+def test_candidates(engine, precision, has_bfloat16, expected, monkeypatch):
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: has_bfloat16)
+    assert candidates(engine, precision) == expected
+
+
+def test_another_model_than_bert_is_no_candidate_of_onnxruntime(monkeypatch):
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
+    assert candidates("auto", "auto", onnx=False) == [PLAIN]
+    assert candidates("onnxruntime", "auto", onnx=False) == [ONNX]  # who refuses it
+
+
+def test_this_processor_is_asked_for_bfloat16():
+    assert openvino_engine.has_bfloat16() in (False, True)
+
+
+def test_the_choice_is_measured_once(tiny_folder, monkeypatch):
+    asked = []
+
+    def choose(networks):
+        asked.append(list(networks))
+        return ONNX
+
+    monkeypatch.setattr(engine_choice, "faster", choose)
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
+    encoder = load_encoder(tiny_folder, max_length=16)
+    assert encoder.engine == "onnxruntime"
+    assert fastest(tiny_folder, "auto", "auto") == ONNX
+    assert asked == [[ONNX, PLAIN]]
+    fastest(tiny_folder, "onnxruntime", "auto")  # a question without a choice
+    assert len(asked) == 1
+    fastest(tiny_folder, "auto", "float32")
+    assert len(asked) == 1
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
+    fastest(tiny_folder, "auto", "auto")  # another question
+    assert len(asked) == 2
+    assert fastest(tiny_folder, "openvino", "float32") == PLAIN  # none
+    assert len(asked) == 2
+
+
+def test_a_real_measurement_ends_with_a_candidate(tiny_folder):
+    choice = fastest(tiny_folder, "auto", "float32")
+    assert choice in (PLAIN, ONNX)
+    assert fastest(tiny_folder, "auto", "float32") == choice
