@@ -198,8 +198,9 @@ def test_targets_must_be_one_a_text(static, teacher_folder):
         ValueError, match=r"n_validation must lie in \[0, 120\); got 120"
     ):
         distil_static(start, TEXTS, targets, FAST, n_validation=120)
+    converted = load_encoder(engine="openvino")
     with pytest.raises(TypeError, match="start must be on torch; got OpenVinoNetwork"):
-        distil_layers(load_encoder(), TEXTS, np.zeros((120, 384)), FAST)
+        distil_layers(converted, TEXTS, np.zeros((120, 384)), FAST)
     layers = layer_student([0], model=teacher_folder, max_length=16)
     with pytest.raises(ValueError, match=r"targets must be \(120, 8\); got \(120, 4\)"):
         distil_layers(layers, TEXTS, targets, FAST)
