@@ -49,26 +49,30 @@ def keep(kind: str, made_of: Sequence[str], make: Callable[[Path], object]) -> P
 
 
 @dataclass(frozen=True, eq=False)
-class KeptArray:
-    """An array, and how long it took to make when it was made."""
+class KeptArrays:
+    """Arrays, and how long they took to make when they were made."""
 
-    values: npt.NDArray[Any]
+    arrays: tuple[npt.NDArray[Any], ...]
     seconds: float
 
 
-def keep_array(
-    kind: str, made_of: Sequence[str], make: Callable[[], npt.ArrayLike]
-) -> KeptArray:
-    """Return an array made before, or make it now; arguments as of `keep`."""
+def keep_arrays(
+    kind: str, made_of: Sequence[str], make: Callable[[], Sequence[npt.ArrayLike]]
+) -> KeptArrays:
+    """Return arrays made before, or make them now; arguments as of `keep`."""
 
     def save(folder: Path) -> None:
         began = time.monotonic()
-        np.save(folder / "values.npy", np.asarray(make()))
+        for i, array in enumerate(make()):
+            np.save(folder / f"{i}.npy", np.asarray(array))
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
 
     home = keep(kind, made_of, save)
     seconds = json.loads((home / "seconds.json").read_text())
-    return KeptArray(np.load(home / "values.npy"), seconds)
+    n_arrays = len(list(home.glob("*.npy")))
+    return KeptArrays(
+        tuple(np.load(home / f"{i}.npy") for i in range(n_arrays)), seconds
+    )
 
 
 def cache_folder() -> Path:

@@ -196,6 +196,8 @@ def convert(network: Any) -> openvino.Model:
     """
     import torch
 
+    from recsys_lib.torch_engine import quiet_transformers
+
     class Hidden(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -204,8 +206,9 @@ def convert(network: Any) -> openvino.Model:
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
-    with converting():
-        inputs = example_inputs()
+    example = pad([[1, 2, 3], [1, 2]], 0)
+    inputs = tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
+    with quiet_transformers(), _quiet(), torch.inference_mode():
         model = openvino.convert_model(Hidden().eval(), example_input=inputs)
     table = network.token_table
     name = next(
@@ -259,7 +262,7 @@ def _constants(model: openvino.Model) -> list[Any]:
 
 
 def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
-    with quiet():
+    with _quiet():
         import nncf
 
         rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
@@ -267,28 +270,9 @@ def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino
         return nncf.quantize(model, rows, model_type=kind, subset_size=len(calibration))
 
 
-def example_inputs() -> tuple[Any, ...]:
-    """Ids and mask, as tensors, for tracers: two texts of unlike length."""
-    import torch
-
-    example = pad([[1, 2, 3], [1, 2]], 0)
-    return tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
-
-
 @contextmanager
-def converting() -> Iterator[None]:
-    """Let converters print nothing, and report nothing to their makers."""
-    import torch
-
-    from recsys_lib.torch_engine import quiet_transformers
-
-    with quiet_transformers(), quiet(), torch.inference_mode():
-        yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let libraries print nothing, and report nothing to their makers."""
+def _quiet() -> Iterator[None]:
+    """Let the converters print nothing, and report nothing to their makers."""
     silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
     with patch.dict(os.environ, silent), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, on shapes that vary

@@ -6,7 +6,6 @@ where the token stands: what a table of tokens can start from.
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from recsys_lib.conversion import hashes_of
 from recsys_lib.embeddings import Encoder, load_encoder
-from recsys_lib.kept import keep, sha256_of
+from recsys_lib.kept import keep_arrays, sha256_of
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
 
 Vectors = npt.NDArray[np.float32]
-
-_PARTS = ("vectors", "token_means", "token_counts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +66,14 @@ def ask_teacher(
     if not rows:
         raise ValueError("texts must be one or more; got none")
 
-    def make(home: Path) -> None:
-        started = time.monotonic()
+    def answers() -> tuple[npt.NDArray[Any], ...]:
         teacher = load_encoder(folder, n_threads=1, max_length=max_length)
-        for name, array in zip(_PARTS, _answers(teacher, rows), strict=True):
-            np.save(home / f"{name}.npy", array)
-        (home / "seconds.json").write_text(json.dumps(time.monotonic() - started))
+        return _answers(teacher, rows)
 
-    weights = [sha256_of(x) for x in sorted(folder.glob("*.safetensors"))]
-    home = keep("lessons", [*weights, digest(rows), sha256_of(Path(__file__))], make)
-    vectors, means, counts = (np.load(home / f"{name}.npy") for name in _PARTS)
-    seconds = json.loads((home / "seconds.json").read_text())
-    return Lessons(vectors, means, counts, seconds)
+    made_of = [*hashes_of(folder), digest(rows), sha256_of(Path(__file__))]
+    kept = keep_arrays("lessons", made_of, answers)
+    vectors, means, counts = kept.arrays
+    return Lessons(vectors, means, counts, kept.seconds)
 
 
 def digest(values: Any) -> str:

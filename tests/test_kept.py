@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from recsys_lib.kept import cache_folder, keep, keep_array
+from recsys_lib.kept import cache_folder, keep, keep_arrays
 
 
 @pytest.fixture(autouse=True)
@@ -96,17 +96,18 @@ def test_the_cache_folder_follows_the_environment(cache, monkeypatch):
     assert str(cache_folder()) == "/home/reader/.cache/recsys_lib"
 
 
-def test_an_array_comes_back_with_the_seconds_of_its_making(cache):
+def test_arrays_come_back_with_the_seconds_of_their_making(cache):
     calls = []
 
     def make():
         calls.append(1)
-        return [[1.5, 2.0]]
+        return [[[1.5, 2.0]], [3]]
 
-    first = keep_array("vectors", ["x"], make)
-    again = keep_array("vectors", ["x"], make)
-    assert first.values.tolist() == again.values.tolist() == [[1.5, 2.0]]
+    first = keep_arrays("vectors", ["x"], make)
+    again = keep_arrays("vectors", ["x"], make)
+    for kept in (first, again):
+        assert [x.tolist() for x in kept.arrays] == [[[1.5, 2.0]], [3]]
     assert again.seconds == first.seconds >= 0
     assert len(calls) == 1
-    keep_array("vectors", ["y"], make)
+    keep_arrays("vectors", ["y"], make)
     assert len(calls) == 2
