@@ -13,6 +13,7 @@ from recsys_lib.datasets import (
     load_clothing_reviews,
     load_interactions,
     load_movielens,
+    most_rated,
 )
 from recsys_lib.titles import GENRES_100K
 
@@ -215,6 +216,29 @@ def test_own_data_must_be_there(tmp_path):
 # ----------------------------------------------------------------------- matrix
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(1, 5)))
+
+
+def test_the_most_rated_items_keep_their_users_and_descriptions(movielens):
+    few = most_rated(movielens, 300)
+    assert few.n_items == 300 and few.n_users == movielens.n_users
+    assert set(few.interactions.item) == set(range(300))
+    fewest = few.interactions.item.value_counts().min()
+    events = with_item_ids(movielens)
+    kept = events.item_id.isin(few.items.item_id)
+    assert events[~kept].item_id.value_counts().max() <= fewest
+    assert with_item_ids(few).equals(events[kept].reset_index(drop=True))
+
+
+def with_item_ids(dataset):
+    events = dataset.interactions
+    item_ids = dataset.items.item_id.to_numpy()[events.item]
+    return events.assign(item_id=item_ids).drop(columns="item")
+
+
+@pytest.mark.parametrize("n_items", [0, 1683])
+def test_no_more_items_than_there_are(movielens, n_items):
+    with pytest.raises(ValueError, match=rf"\[1, 1682\]; got {n_items}"):
+        most_rated(movielens, n_items)
 
 
 @settings(max_examples=30, deadline=None)
