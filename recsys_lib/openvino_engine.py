@@ -267,7 +267,15 @@ def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino
 
         rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
         kind = nncf.ModelType.TRANSFORMER
-        return nncf.quantize(model, rows, model_type=kind, subset_size=len(calibration))
+        # correcting biases moved no vector's cosine by 1e-4, in a third of the time
+        options = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
+        return nncf.quantize(
+            model,
+            rows,
+            model_type=kind,
+            subset_size=len(calibration),
+            advanced_parameters=options,
+        )
 
 
 @contextmanager

@@ -156,6 +156,7 @@ def _papermill(
                 cwd=chapter.path.parent,
                 config=config,
                 tell=tell,
+                shutdown_kernel="immediate",  # nothing is left to tidy up
             )
         except papermill.PapermillExecutionError as error:
             where = f"{chapter.stem}: cell {seen} raised"
