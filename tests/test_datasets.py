@@ -220,7 +220,8 @@ pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(1, 
 
 def test_the_most_rated_items_keep_their_users_and_descriptions(movielens):
     few = most_rated(movielens, 300)
-    assert few.n_items == 300 and few.n_users == movielens.n_users
+    assert few.n_items == 300
+    assert few.n_users == movielens.n_users
     assert set(few.interactions.item) == set(range(300))
     fewest = few.interactions.item.value_counts().min()
     events = with_item_ids(movielens)
