@@ -1,10 +1,12 @@
 import hashlib
 import io
 import json
+import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import catalogue, peers, request, service, vectors
@@ -75,6 +77,23 @@ def test_a_child_that_is_not_asked_takes_no_processor(tmp_path):
         time.sleep(0.5)
         assert peer.ask("count") - before < 50
     assert before > 0
+
+
+def test_a_stopped_child_ends_with_the_bench(tmp_path):
+    script = f"""
+import os, sys
+from pathlib import Path
+from benchmarks.peers import Child
+peer = Child([sys.executable, "-c", {FAKE_PEER!r}], log=Path({str(tmp_path / "log")!r}))
+print(peer._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    bench = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    pid = int(bench.stdout)
+    until = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        assert time.monotonic() < until, f"process {pid} is still there"
+        time.sleep(0.02)
 
 
 def test_a_child_that_dies_says_its_last_words(tmp_path):
