@@ -3,6 +3,7 @@ PROFILE ?= standard
 DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
+DATASET ?=
 BENCH ?=
 SERVE ?=
 PYTHON ?= python3
@@ -20,6 +21,7 @@ export OPENBLAS_NUM_THREADS := 1
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
+	@echo "            DATASET=folder: your own items.csv and interactions.csv"
 	@echo "make test   every test, the smoke book included"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
@@ -45,7 +47,7 @@ data: $(READY)
 
 book: data
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
-	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)"
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)"
 
 # Tests run when anything they could see is newer than their last success.
 SEEN := $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)
