@@ -12,6 +12,7 @@ from pathlib import Path
 from book.pipeline import edition
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.claims import load_claims
+from book.pipeline.compare import print_comparison, record_run, recorded_runs
 from book.pipeline.edition import own_data
 from book.pipeline.fetch import fetch_data
 from book.pipeline.pages import ledger, provenance
@@ -25,6 +26,7 @@ from recsys_lib.kept import cache_folder
 from recsys_lib.provenance import describe_machine
 
 PROFILES = ("smoke", "standard", "full")
+RECORDED = "book/results"
 
 
 def build(
@@ -61,7 +63,12 @@ def build(
     )
     pages = {
         "ledger": ledger(load_claims(root / "book/claims.yml"), results),
-        "provenance": provenance(runs, describe_machine(), note=note),
+        "provenance": provenance(
+            runs,
+            describe_machine(),
+            recorded="" if own else recorded_runs(results, root / RECORDED),
+            note=note,
+        ),
     }
     staged = build_folder / "stage"
     stage(staged, root, runs, results, pages, note)
@@ -163,14 +170,17 @@ def main(arguments: list[str] | None = None) -> int:
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     verbs.add_parser("check", help="check the prose without running anything")
     verbs.add_parser("data", help="get the data, and the model ready to run")
+    comparer = verbs.add_parser("compare", help="this run beside a recorded one")
+    comparer.add_argument("--recorded", default="", help="its name; else the newest")
+    recorder = verbs.add_parser("record", help="keep this run in book/results")
+    recorder.add_argument("--name", default="", help="such as two-core-laptop")
     verbs.add_parser("picture", help="photograph the built book for the README")
     chosen = parser.parse_args(arguments)
     try:
         _do(chosen, Path.cwd())
     except BookError as error:
-        print(
-            "" if chosen.verb == "run" else "\nThe book was not made.", file=sys.stderr
-        )
+        made = chosen.verb in ("build", "check", "data")
+        print("\nThe book was not made." if made else "", file=sys.stderr)
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -184,6 +194,12 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
         load_encoder()  # converts the model for this machine once
         print(f"model: ready in {cache_folder()}")
+        return None
+    if chosen.verb == "compare":
+        return print_comparison(root / "_build", root / RECORDED, chosen.recorded)
+    if chosen.verb == "record":
+        kept = record_run(chosen.name, root / "_build/results", root / RECORDED)
+        print(f"recorded in {kept}: commit it")
         return None
     if chosen.verb == "picture":
         from book.pipeline.picture import take_picture  # its browser is for developers

@@ -55,7 +55,7 @@ def left_out(chapters: Sequence[Chapter]) -> str:
         if "dataset" not in chapter.parameters:
             code = "\n".join(chapter.code)
             needed = [data for loader, data in _LOADERS.items() if loader in code]
-            why = f"needs {' and '.join(needed)}" if needed else "loads no data"
+            why = f"needs {' and '.join(needed)}" if needed else "takes no other data"
             reasons.append(f"chapter {int(chapter.number)} {why}")
     return f"left out: {'; '.join(reasons)}" if reasons else ""
 

@@ -105,8 +105,10 @@ def _claim(claim: Claim, results: Results) -> str:
 """
 
 
-def provenance(runs: Mapping[Chapter, Run], machine: Machine, *, note: str = "") -> str:
-    """Appendix C: the machine, each chapter's status, and every input's hash."""
+def provenance(
+    runs: Mapping[Chapter, Run], machine: Machine, *, recorded: str = "", note: str = ""
+) -> str:
+    """Appendix C: the machine, each chapter's status, recorded runs, every hash."""
     versions = "\n".join(f"| {k} | {v} |" for k, v in machine.versions.items())
     status = "\n".join(
         f"| [](chapters/{c.stem}) | `{r.fingerprint}` | {r.parts['parameter profile']} "
@@ -138,6 +140,14 @@ The press wrote this page from the runs themselves.
 | chapter | fingerprint | profile | code cells | records | seconds |
 |---|---|---|---|---|---|
 {status}
+
+## Recorded runs
+
+Runs that were kept on purpose, on named machines. `make compare` prints this run beside
+one of them, record by record; here stands how many records agree (intervals overlap, or
+values differ by a tenth at most) and how many times were shorter or longer here.
+
+{recorded or "Runs on other data are not compared."}
 
 ## The inputs
 
