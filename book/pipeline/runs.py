@@ -28,10 +28,8 @@ def run_chapters(
     Raises:
         BookError: Of the first chapter that fails, after the others have ended.
     """
-    own = own_data(parameters)
+    store, own = _store(parameters, root), own_data(parameters)
     named = {**parameters, "dataset": own.name} if own else parameters  # not its path
-    kinds = [str(named[x]) for x in ("profile", "device", "dataset") if x in named]
-    store = root / "_build/runs" / "-".join(kinds)
     inputs = Inputs(
         library=root / "recsys_lib",
         data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
@@ -61,6 +59,12 @@ def run_chapters(
             expected_s=last.seconds if last else None,
         )
     return {chapter: run for chapter, run in runs.items() if run}
+
+
+def _store(parameters: Mapping[str, object], root: Path) -> Path:
+    kinds = [parameters["profile"], parameters["device"]]
+    kinds += [own.name] if (own := own_data(parameters)) else []
+    return root / "_build/runs" / "-".join(map(str, kinds))
 
 
 def _reason(wanted: Fingerprint, kept: Run | None) -> str:
