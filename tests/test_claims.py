@@ -1,8 +1,10 @@
 """Every claim's verdict follows from the records of the smoke book."""
 
+import re
 from pathlib import Path
 
 import pytest
+from sklearn.utils import all_estimators
 
 from book.pipeline.claims import evidence, judge, load_claims
 from book.pipeline.results import Results
@@ -16,6 +18,15 @@ CLAIMS = load_claims(ROOT / "book/claims.yml")
 def test_the_records_bear_the_verdict(claim, smoke_book: Path) -> None:
     results = Results.load(smoke_book / "results")
     assert judge(claim, results), f"{claim.rule} with {evidence(claim, results)}"
+
+
+def test_scikit_learn_has_no_collaborative_filtering() -> None:
+    (claim,) = [c for c in CLAIMS if c.id == "sklearn-collaborative"]
+    names = " ".join(name for name, _ in all_estimators())
+    found = re.findall(r"(?i)\w*(?:recommend|collab|ALS\b)\w*", names)
+    assert claim.verdict == "does not hold"
+    assert not found
+    assert {"NMF", "TruncatedSVD", "NearestNeighbors"} <= set(names.split())
 
 
 def test_most_claims_are_measured() -> None:

@@ -6,7 +6,7 @@ from functools import cache
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter
 from recsys_lib.datasets import Dataset
-from recsys_lib.own_data import lacks, load_dataset
+from recsys_lib.own_data import LARGEST_ITEMS, LARGEST_USERS, lacks, load_dataset
 
 _LOADERS = {
     "load_movielens": "MovieLens",
@@ -62,10 +62,15 @@ def left_out(chapters: Sequence[Chapter]) -> str:
 
 def note(own: Dataset, chapters: Sequence[Chapter]) -> str:
     """The box at the top of each page of the edition."""
-    missing = [f"{name}: {why}" for name, why in NEEDS.items() if name in lacks(own)]
-    plain = own.items["year"].isna().all() and not own.items["genres"].str.len().any()
-    if plain:
-        missing.append("tags and years: the control made of them knows nothing here")
+    missing = [why for need, why in NEEDS.items() if need in lacks(own)]
+    if own.items["year"].isna().all() and not own.items["genres"].str.len().any():
+        missing.append(
+            "no tags and no years, so the control made of them knows nothing"
+        )
+    if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
+        missing.append(
+            "of a larger set, the most rated items and users drawn at random"
+        )
     lines = "\n".join(f"- {line}" for line in [*missing, left_out(chapters)] if line)
     return f"""\
 :::{{admonition}} This edition was run on your data: {own.name}
