@@ -70,13 +70,13 @@ def recorded_run(folder: Path, name: str = "") -> tuple[str, Results]:
 
 
 def compare(here: Results, there: Results) -> list[Compared]:
-    """Hold each record of this run beside that of another, in the order of this run.
+    """Hold each record of this run beside that of another, chapter by chapter.
 
     Times and rates are only faster or slower. Others agree if their intervals overlap;
     if neither has one, if they differ by at most `TOLERANCE` of the larger.
     """
     found = []
-    for key in dict.fromkeys([*here.records, *there.records]):
+    for key in sorted({*here.records, *there.records}):
         ours, theirs = here.records.get(key, {}), there.records.get(key, {})
         for name in dict.fromkeys([*ours, *theirs]):
             pair = ours.get(name, {}), theirs.get(name, {})
