@@ -7,7 +7,7 @@ import numpy as np
 
 from recsys_lib.datasets import Dataset, load_interactions, load_movielens, most_rated
 
-SMALLEST = {"users": 50, "items": 200, "interactions": 2000}
+SMALLEST = {"users of over ten items": 50, "items": 200, "interactions": 2000}
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 _OWN = {"items.csv", "interactions.csv"}
 _PUBLISHED = {"u.data", "ratings.dat", "ratings.csv"}
@@ -62,13 +62,16 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         dataset: The reader's.
 
     Returns:
-        "movielens" (the benchmark's digits are of other data), and "ratings" if none
-        lies below the median, so that nothing is known to be disliked.
+        "movielens" (the benchmark's digits are of other data); "metadata" if no item
+        has genres or none a year; and "ratings" if none lies below the median, so that
+        nothing is known to be disliked.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
     """
     found = {"movielens"}
+    if dataset.items["year"].isna().all() or not dataset.items["genres"].map(len).any():
+        found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
     return frozenset(found)
@@ -86,7 +89,9 @@ def _fitted(dataset: Dataset) -> Dataset:
     events = events[events["user"].isin(users)].reset_index(drop=True)
     events["user"] = np.searchsorted(users, events["user"])
     items = events["item"].nunique()
-    found = {"users": len(users), "items": items, "interactions": len(events)}
+    active = int((events["user"].value_counts() > 10).sum())
+    sizes = zip(SMALLEST, (active, items, len(events)), strict=True)
+    found = dict(sizes)
     if any(found[name] < least for name, least in SMALLEST.items()):
         wanted = ", ".join(f"{least} {name}" for name, least in SMALLEST.items())
         got = ", ".join(f"{n} {name}" for name, n in found.items())

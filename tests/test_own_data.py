@@ -79,7 +79,7 @@ def test_own_files_take_the_place_of_movielens(shop: Path, tmp_path: Path) -> No
 
 def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
     own = load_dataset(shop)
-    assert lacks(own) == {"movielens"}
+    assert lacks(own) == {"movielens", "metadata"}
     ratings = own.interactions.rating
     assert liked_from(own) == sorted(ratings)[len(ratings) // 2]
     assert lacks(load_dataset(made(tmp_path / "a", rated=False))) == set(NEEDS)
@@ -111,7 +111,9 @@ def test_a_folder_without_data_or_with_too_little_is_refused(tmp_path: Path) -> 
     folder = made(tmp_path / "few")
     lines = (folder / "interactions.csv").read_text().splitlines()[:1000]
     (folder / "interactions.csv").write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=r"must have 50 users, .*got 20 users, "):
+    with pytest.raises(
+        ValueError, match=r"must have 50 users of over ten .*got 20 users of"
+    ):
         load_dataset(folder)
 
 
@@ -186,13 +188,13 @@ def test_chapters_without_the_parameter_are_left_out(
     other = CHAPTER.replace('dataset = ""', "load_movielens()")
     chapters = [small(tmp_path), small(tmp_path, 2, other)]
     (kept,) = fitting(chapters, own)
-    assert (kept.number, kept.lacks) == ("01", {"movielens"})
+    assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata"})
     assert left_out(chapters) == "left out: chapter 2 needs MovieLens"
     told = note(own, chapters)
     assert "on your data: shop" in told
     assert "80 users, 240 items, 4,000 interactions" in told
     assert "chapter 2 needs MovieLens" in told
-    assert "no tags and no years" in told
+    assert NEEDS["metadata"] in told
     with pytest.raises(BookError, match=r"DATASET: left out: chapter 2 needs"):
         fitting(chapters[1:], own)
 
@@ -241,14 +243,15 @@ def test_the_book_is_made_of_clicks_without_ratings(tmp_path: Path) -> None:
     folder = made(tmp_path / "made clicks", rated=False)
     done = press("build", folder, "--build-folder", "_build/test")
     assert done.returncode == 0, done.stderr
-    assert "left out: chapter 2 needs MovieLens and the clothing reviews" in done.stdout
+    assert "made clicks: no chapter is left out" in done.stdout
     built = ROOT / "_build/test/own/made clicks"
     pages = {p.stem: p.read_text() for p in (built / "html").rglob("*.html")}
-    for name in ("intro", "01_overview", "04_models"):
+    for name in ("intro", "01_overview", "02_foundations", "03_algorithms"):
         assert "This edition was run on your data: made clicks" in pages[name], name
     assert NEEDS["ratings"] in pages["04_models"]
     assert NEEDS["movielens"] in pages["01_overview"]
     assert "the rule" in pages["ledger"]
+    assert NEEDS["metadata"] in pages["02_foundations"]
     results = Results.load(built / "results")
     assert results.get("ch1.ndcg_ease.low") > results.get("ch1.ndcg_random")
     assert results.get("ch4.taste_ease") is None

@@ -72,7 +72,7 @@ def build(
     }
     staged = build_folder / "stage"
     stage(staged, root, runs, results, pages, note)
-    html = render(staged, root, strict=len(chapters) == len(every))
+    html = render(staged, root, strict=not (own or selected))
     results.save(build_folder / "results.new")
     swap(build_folder / "results.new", build_folder / "results")
     swap(html, build_folder / "html")

@@ -57,21 +57,21 @@ def left_out(chapters: Sequence[Chapter]) -> str:
             needed = [data for loader, data in _LOADERS.items() if loader in code]
             why = f"needs {' and '.join(needed)}" if needed else "takes no other data"
             reasons.append(f"chapter {int(chapter.number)} {why}")
-    return f"left out: {'; '.join(reasons)}" if reasons else ""
+    return f"left out: {'; '.join(reasons)}" if reasons else "no chapter is left out"
 
 
 def note(own: Dataset, chapters: Sequence[Chapter]) -> str:
     """The box at the top of each page of the edition."""
     missing = [why for need, why in NEEDS.items() if need in lacks(own)]
-    if own.items["year"].isna().all() and not own.items["genres"].str.len().any():
-        missing.append(
-            "no tags and no years, so the control made of them knows nothing"
-        )
+    if "metadata" in lacks(own):
+        missing.append("the control that is made of tags and years knows less, too")
+    if any("load_clothing_reviews" in "".join(c.code) for c in chapters):
+        missing.append("parts about clothing reviews stay on these, for their labels")
     if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
         missing.append(
             "of a larger set, the most rated items and users drawn at random"
         )
-    lines = "\n".join(f"- {line}" for line in [*missing, left_out(chapters)] if line)
+    lines = "\n".join(f"- {line}" for line in [*missing, left_out(chapters)])
     return f"""\
 :::{{admonition}} This edition was run on your data: {own.name}
 :class: warning
