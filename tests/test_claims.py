@@ -32,3 +32,11 @@ def test_scikit_learn_has_no_collaborative_filtering() -> None:
 def test_most_claims_are_measured() -> None:
     measured = sum(bool(claim.rule) for claim in CLAIMS)
     assert measured >= len(CLAIMS) / 2
+
+
+def test_each_rule_of_the_practice_guide_names_a_figure() -> None:
+    text = (ROOT / "book/appendix_a.md").read_text()
+    guide = text[text.index("## A.2") : text.index("(sec-a-3)")]
+    rules = re.findall(r"^\d+\. .*(?:\n {3,}.*)*", guide, re.MULTILINE)
+    assert len(rules) > 20
+    assert [rule for rule in rules if "{numref}`fig-" not in rule] == []
