@@ -55,6 +55,7 @@ def verdict(ours: dict, theirs: dict, name: str = "quality") -> tuple[str, float
         ("rt", one(2, 1.9, 2.1, "ms"), one(8, unit="ms"), ("faster", 4)),
         ("rt", one(8, unit="ms"), one(2, unit="ms"), ("slower", 4)),
         ("rate", one(8, unit="1/s"), one(2, unit="1/s"), ("faster", 4)),
+        ("speed", one(8, unit="GFLOPs/s"), one(8, unit="GFLOPs/s"), ("faster", 1)),
         ("x_1_client_per_s", one(2), one(8), ("slower", 4)),  # told by its name
         ("tokenise_us_minilm", one(5), one(5), ("faster", 1)),
         ("items_met", one(5), one(9), ("outside", 1)),  # "ms" inside a word is no unit

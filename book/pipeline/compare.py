@@ -15,7 +15,7 @@ TOLERANCE = 0.1  # of the larger value, where a record has no interval
 _TIMED = re.compile(
     r"(?:_|\.)(ns|us|ms|s|gb)(_|$)"
 )  # in a name whose record has no unit
-_UNITS = ("ns", "us", "µs", "ms", "s", "1/s", "GB/s")
+_UNITS = ("ns", "us", "µs", "ms", "s")  # and rates, which end in /s
 _FACTS = ("cpu", "cores", "memory_gib", "gpu", "system", "python", "profile", "device")
 
 
@@ -156,8 +156,9 @@ def _compared(
     if not (ours and theirs):
         return Compared(name, here, there, "missing")
     a, b, unit = ours["value"], theirs["value"], ours["unit"]
-    if min(a, b) > 0 and (unit in _UNITS or (not unit and _TIMED.search(name))):
-        rate = unit.endswith("/s") or "per_s" in name
+    rate = unit.endswith("/s") or "per_s" in name
+    timed = rate or unit in _UNITS or (not unit and _TIMED.search(name))
+    if timed and min(a, b) > 0:
         faster = a / b if rate else b / a
         word = "faster" if faster >= 1 else "slower"
         return Compared(name, here, there, word, max(faster, 1 / faster))
