@@ -62,15 +62,15 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         dataset: The reader's.
 
     Returns:
-        "movielens" (the benchmark's digits are of other data); "metadata" if no item
-        has genres or none a year; and "ratings" if none lies below the median, so that
+        "movielens" (the benchmark's digits are of other data); "metadata" if no two
+        items differ in genres or no two in year; and "ratings" if none lies below the median, so that
         nothing is known to be disliked.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
     """
     found = {"movielens"}
-    if dataset.items["year"].isna().all() or not dataset.items["genres"].map(len).any():
+    if min(dataset.items[column].nunique() for column in ("year", "genres")) < 2:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")

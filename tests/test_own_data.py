@@ -46,7 +46,10 @@ def movielens_1m(folder: Path) -> Path:
     own = load_dataset(made(folder / "csv"))
     place = folder / "ml-1m"
     place.mkdir()
-    films = [f"{i + 1}::{t} (1995)::Drama|War" for i, t in enumerate(own.items.title)]
+    films = [
+        f"{n + 1}::{title} ({1990 + n % 9})::Drama|{'War' * (n % 4 == 0)}"
+        for n, title in enumerate(own.items.title)
+    ]
     users = [f"{u + 1}::F::1::10::48067" for u in range(own.n_users)]
     rows = own.interactions.astype({"rating": int}).itertuples()
     ratings = [f"{r.user + 1}::{r.item + 1}::{r.rating}::{r.timestamp}" for r in rows]

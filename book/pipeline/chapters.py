@@ -12,7 +12,7 @@ from nbformat.v4 import new_markdown_cell
 
 NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data may lack
     "movielens": "published results that are of MovieLens are not reproduced",
-    "metadata": "no tags or no years are known, which it reads back from the texts",
+    "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating lies below the median, so nothing is known to be disliked",
 }
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
