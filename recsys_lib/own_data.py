@@ -63,8 +63,8 @@ def lacks(dataset: Dataset) -> frozenset[str]:
 
     Returns:
         "movielens" (the benchmark's digits are of other data); "metadata" if no two
-        items differ in genres or no two in year; and "ratings" if none lies below the median, so that
-        nothing is known to be disliked.
+        items differ in genres or no two in year; and "ratings" if none lies below
+        the median, so that nothing is known to be disliked.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
