@@ -99,7 +99,8 @@ def stage(
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
         faults += check_citations(place, text, results)
-        if any(citations(text)) and path.stem not in generated:
+        speaks = any(citations(text)) or "{numref}" in text
+        if speaks and path.stem not in generated:
             path.write_text(_noted(text, note))
     (folder / "chapters").mkdir()
     for chapter, run in runs.items():
