@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter
+from book.pipeline.edition import own_data
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
 from recsys_lib.datasets import data_folder
@@ -27,15 +28,17 @@ def run_chapters(
     Raises:
         BookError: Of the first chapter that fails, after the others have ended.
     """
-    store = root / "_build/runs" / f"{parameters['profile']}-{parameters['device']}"
+    store, own = _store(parameters, root), own_data(parameters)
+    named = {**parameters, "dataset": own.name} if own else parameters  # not its path
     inputs = Inputs(
         library=root / "recsys_lib",
         data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
         models=(minilm_folder() / "model.safetensors",),
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
+        own=own.sha256 if own else {},
     )
-    wanted = {c: fingerprint(c, parameters, inputs) for c in chapters}
+    wanted = {c: fingerprint(c, named, inputs) for c in chapters}
     runs = {c: load_run(store, c) for c in chapters}
     reasons = {c: _reason(wanted[c], runs[c]) for c in chapters}
     changed = [c for c in chapters if reasons[c]]
@@ -58,6 +61,12 @@ def run_chapters(
     return {chapter: run for chapter, run in runs.items() if run}
 
 
+def _store(parameters: Mapping[str, object], root: Path) -> Path:
+    kinds = [parameters["profile"], parameters["device"]]
+    kinds += [own.name] if (own := own_data(parameters)) else []
+    return root / "_build/runs" / "-".join(map(str, kinds))
+
+
 def _reason(wanted: Fingerprint, kept: Run | None) -> str:
     """Why a chapter has to run, or nothing."""
     if kept is None:
@@ -76,12 +85,13 @@ def _run_side_by_side(
     idle: SimpleQueue[set[int]] = SimpleQueue()
     for cores in _shares(len(chapters)):
         idle.put(cores)
-    given = {k: v for k, v in parameters.items() if k not in ("profile", "device")}
+    options = [k for k in ("profile", "device", "dataset") if k in parameters]
+    given = {k: v for k, v in parameters.items() if k not in options}
 
     def run(chapter: Chapter) -> str:
         command = [sys.executable, "-m", "book.pipeline", "run"]
         command += ["--chapters", chapter.number]
-        command += [f"--{name}={parameters[name]}" for name in ("profile", "device")]
+        command += [f"--{name}={parameters[name]}" for name in options]
         command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
         cores = idle.get()
         with subprocess.Popen(
