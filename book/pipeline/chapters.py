@@ -70,6 +70,11 @@ class Chapter:
                 return set(re.findall(r"^(\w+)\s*=", cell.source, re.MULTILINE))
         raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
 
+    @property
+    def reads_records(self) -> bool:
+        """Whether it asks for the records of all other chapters, and so waits."""
+        return "results" in self.parameters
+
 
 def find_chapters(folder: Path) -> list[Chapter]:
     """Return the chapters of `folder` in reading order.
