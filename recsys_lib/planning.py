@@ -102,10 +102,10 @@ class Plan:
 
     def __str__(self) -> str:
         times = f"p99 {self.p99_ms:.1f} ms, p50 {self.p50_ms:.1f} ms"
+        times = times if self.utilisation < 1 else "overloaded"
         return (
-            f"{self.configuration.name}: {times if self.utilisation < 1 else 'overloaded'}"
-            f", {self.utilisation:.0%} busy, {self.memory_bytes / 1e6:,.0f} MB, "
-            f"quality {self.quality:.3f}"
+            f"{self.configuration.name}: {times}, {self.utilisation:.0%} busy, "
+            f"{self.memory_bytes / 1e6:,.0f} MB, quality {self.quality:.3f}"
         )
 
 

@@ -122,8 +122,8 @@ def mgc_response_quantile(
     Raises:
         ValueError: If an argument is out of its range.
 
-    Source: Allen, Probability, Statistics, and Queueing Theory, 2nd ed., 1990,
-    section 5.3 (the wait of M/G/c from that of M/M/c).
+    Source: Whitt, Production and Operations Management 2(2), 1993 (the wait of M/G/c
+    from that of M/M/c).
 
     >>> round(mgc_response_quantile(50, 0.01, scv=1, servers=1, q=0.99), 3)
     0.092
