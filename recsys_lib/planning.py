@@ -14,12 +14,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from recsys_lib.queueing import mgc_response_quantile
+import numpy as np
+
+from recsys_lib.load import arrival_times, simulate_queue
 
 ENCODERS = ("as it is", "half zero", "4 of 6 layers", "int8 model", "token table")
 KINDS = ("flat", "int8", "binary", "hnsw")
+N_REPLAYED = 20_000
 
 
 @dataclass(frozen=True)
@@ -112,25 +114,33 @@ class Plan:
 def predict(configuration: Configuration, objective: Objective, *, cores: int) -> Plan:
     """Predict latency, memory and quality of one configuration.
 
+    The latency is that of requests replayed through one queue: Poisson arrivals,
+    service times of gamma distribution.
+
     Args:
         configuration: As measured.
         objective: The load and the catalogue.
-        cores: Each answers one request at a time, from one queue.
+        cores: Each answers one request at a time.
 
     Raises:
-        ValueError: If cores is below 1, or something measured is out of its range.
+        ValueError: If cores is below 1.
     """
+    if cores < 1:
+        raise ValueError(f"cores must be >= 1; got {cores}")
     search = configuration.search
     service_s = (configuration.encode_ms + search.predict_ms(objective.n_items)) / 1e3
-    options: dict[str, Any] = {"scv": configuration.scv, "servers": cores}
-    p50_ms, p99_ms = (
-        1e3 * mgc_response_quantile(objective.qps, service_s, q=q, **options)
-        for q in (0.5, 0.99)
-    )
+    busy, p50_ms, p99_ms = objective.qps * service_s / cores, math.inf, math.inf
+    if busy < 1:
+        arrivals = arrival_times(N_REPLAYED, rate_per_s=objective.qps)
+        shape = 1 / configuration.scv
+        rng = np.random.default_rng(1)  # not the arrivals' own stream
+        services = rng.gamma(shape, service_s / shape, N_REPLAYED)
+        replayed = simulate_queue(arrivals, services, servers=cores)
+        p50_ms, p99_ms = np.quantile(replayed.latency_ms, [0.5, 0.99]).tolist()
     n_bytes = configuration.weights_bytes + objective.n_items * search.bytes_per_item
     misses = max(p99_ms / objective.p99_ms, n_bytes / objective.memory_bytes)
-    quality, busy = configuration.quality * search.recall, objective.qps * service_s
-    return Plan(configuration, p50_ms, p99_ms, busy / cores, n_bytes, quality, misses)
+    quality = configuration.quality * search.recall
+    return Plan(configuration, p50_ms, p99_ms, busy, n_bytes, quality, misses)
 
 
 def choose(

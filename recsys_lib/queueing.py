@@ -8,8 +8,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.special import gammaincinv
 
 
 def littles_law(throughput_per_s: float, response_s: float) -> float:
@@ -98,57 +96,6 @@ def mg1_mean_response(arrivals_per_s: float, service_s: float, scv: float) -> fl
     if utilisation >= 1:
         return math.inf
     return service_s * (1 + utilisation / (1 - utilisation) * (1 + scv) / 2)
-
-
-def mgc_response_quantile(
-    arrivals_per_s: float, service_s: float, *, scv: float, servers: int, q: float
-) -> float:
-    """Response time that a fraction `q` of the requests to several servers stays under.
-
-    Poisson arrivals, one queue. A request waits with Erlang's probability, and who
-    waits does so for an exponential time (exact for exponential service, close for
-    others under load); to that comes a service time of gamma distribution.
-
-    Args:
-        arrivals_per_s: Arrival rate, >= 0.
-        service_s: Mean service time, > 0.
-        scv: Squared coefficient of variation of the service times, as of `squared_cv`.
-        servers: Identical servers, >= 1.
-        q: Fraction in [0, 1).
-
-    Returns:
-        Seconds; infinity where the queue grows for ever.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-
-    Source: Whitt, Production and Operations Management 2(2), 1993 (the wait of M/G/c
-    from that of M/M/c).
-
-    >>> round(mgc_response_quantile(50, 0.01, scv=1, servers=1, q=0.99), 3)
-    0.092
-    """
-    _require_not_negative(arrivals_per_s=arrivals_per_s, scv=scv)
-    if not (0 < service_s < math.inf and servers >= 1 and 0 <= q < 1):
-        got = f"got {service_s}, {servers}, {q}"
-        raise ValueError(f"service_s > 0, servers >= 1, 0 <= q < 1 must hold; {got}")
-    offered = arrivals_per_s * service_s
-    if offered >= servers:
-        return math.inf
-    lost = erlang_b(servers, offered)
-    waits = lost / (1 - offered / servers * (1 - lost))  # Erlang's C
-    wait_s = service_s * (1 + scv) / 2 / (servers - offered)
-    ranks = (np.arange(2000) + 0.5) / 2000
-    shape = 1 / max(scv, 1e-6)
-    services_s = gammaincinv(shape, ranks) * service_s / shape
-
-    def later_than(moment_s: float) -> float:
-        left_s = moment_s - services_s
-        late = waits * np.exp(-np.maximum(left_s, 0) / wait_s)
-        return float(np.where(left_s < 0, 1, late).mean())
-
-    latest_s = services_s[-1] + wait_s * -math.log1p(-q) + service_s
-    return float(brentq(lambda t: later_than(t) - (1 - q), 0, latest_s))
 
 
 def squared_cv(samples: ArrayLike) -> float:

@@ -11,7 +11,6 @@ from recsys_lib.queueing import (
     erlang_b,
     littles_law,
     mg1_mean_response,
-    mgc_response_quantile,
     mm1_mean_response,
     mm1_response_quantile,
     squared_cv,
@@ -51,41 +50,6 @@ def test_mm1_quantile_predicts_the_simulated_one(q, runs):
     measured_ms = np.quantile(runs["exponential"].latency_ms, q)
     predicted_s = mm1_response_quantile(RATE_PER_S, SERVICE_S, q)
     assert measured_ms == pytest.approx(predicted_s * 1e3, rel=0.1)
-
-
-@pytest.mark.parametrize("q", [0.0, 0.5, 0.99])
-@pytest.mark.parametrize("load", [0.1, 0.6, 0.95])
-def test_mgc_quantile_is_that_of_mm1_for_exponential_service(q, load):
-    expected_s = mm1_response_quantile(load / SERVICE_S, SERVICE_S, q)
-    options = {"scv": 1, "servers": 1, "q": q}
-    found_s = mgc_response_quantile(load / SERVICE_S, SERVICE_S, **options)
-    assert found_s == pytest.approx(expected_s, rel=0.03, abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["exponential", "gamma", "constant"])
-@pytest.mark.parametrize("q", [0.5, 0.99])
-def test_mgc_quantile_predicts_three_simulated_servers(kind, q, services):
-    rate, service_s = 240.0, services[kind]
-    arrivals = arrival_times(N, rate_per_s=rate, seed=5)
-    run = simulate_queue(arrivals, service_s, servers=3)
-    scv = 0.0 if kind == "constant" else squared_cv(service_s)
-    options = {"scv": scv, "servers": 3, "q": q}
-    found_s = mgc_response_quantile(rate, service_s.mean(), **options)
-    measured_s = np.quantile(run.latency_ms, q) / 1e3
-    assert 0.9 * measured_s < found_s < 1.2 * measured_s
-
-
-def test_mgc_quantile_without_load_is_the_service_and_with_too_much_endless():
-    options = {"scv": 0, "servers": 2, "q": 0.99}
-    assert mgc_response_quantile(0, 0.01, **options) == pytest.approx(0.01, rel=0.01)
-    assert mgc_response_quantile(200, 0.01, **options) == math.inf
-
-
-@pytest.mark.parametrize("wrong", [{"servers": 0}, {"q": 1.0}, {"service_s": 0.0}])
-def test_mgc_quantile_refuses_impossible_queues(wrong):
-    options = {"service_s": 0.01, "scv": 1, "servers": 1, "q": 0.5} | wrong
-    with pytest.raises(ValueError, match="0 <= q < 1 must hold; got"):
-        mgc_response_quantile(50, **options)
 
 
 def test_littles_law_equals_requests_counted_in_flight(runs):
