@@ -3,6 +3,9 @@ PROFILE ?= standard
 DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
+DATASET ?=
+RECORDED ?=
+NAME ?=
 BENCH ?=
 SERVE ?=
 P99_MS ?= 20
@@ -20,10 +23,14 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book test check bench plan serve picture lab clean
+.PHONY: FORCE help setup data book compare record test check bench plan serve picture
+.PHONY: lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
+	@echo "            DATASET=folder: your own items.csv and interactions.csv"
+	@echo "make compare  this run beside a recorded one   RECORDED=name"
+	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
@@ -51,7 +58,13 @@ data: $(READY)
 
 book: data
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
-	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)"
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)"
+
+compare: $(READY)
+	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)"
+
+record: $(READY)
+	@$(PY) -m book.pipeline record --name "$(NAME)"
 
 # Tests run when anything they could see is newer than their last success.
 SEEN := $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)

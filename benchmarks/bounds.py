@@ -7,18 +7,21 @@ Source: Williams et al., Roofline, CACM 52(4), 2009, doi 10.1145/1498765.1498785
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Row, exact
 
 GEMM_SIZE = 1536  # 28 MB of operands: large enough for the full rate
 READ_FLOATS = 64_000_000  # 256 MB: beyond any cache here
+
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # of a weight
 
 SHARE = ": share of its bound"
 
@@ -53,33 +56,40 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Best rates found on this machine, all cores together."""
+    """Best rates found on this machine, all cores together.
 
-    gflops: float
+    Attributes:
+        gflops: By precision: 1e9 operations a second of a matrix product.
+        gbytes_per_s: Of reading from memory.
+    """
+
+    gflops: Mapping[str, float]
     gbytes_per_s: float
 
-    def least_ms(self, flops: float, n_bytes: float) -> tuple[float, str]:
+    def least_ms(
+        self, flops: float, n_bytes: float, precision: str = "float32"
+    ) -> tuple[float, str]:
         """Least time of a stage, and which bound sets it.
 
-        >>> Bounds(100.0, 10.0).least_ms(2e8, 1e6)
+        >>> Bounds({"float32": 100.0}, 10.0).least_ms(2e8, 1e6)
         (2.0, 'arithmetic')
         """
         times = {
-            "arithmetic": flops / self.gflops / 1e6,
+            "arithmetic": flops / self.gflops[precision] / 1e6,
             "memory": n_bytes / self.gbytes_per_s / 1e6,
         }
         nearest = max(times, key=lambda name: times[name])
         return times[nearest], nearest
 
 
-def gflops(threads: int, *, repeats: int = 8) -> float:
-    """Best rate of a float32 matrix product, in 1e9 operations a second."""
-    rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((2, GEMM_SIZE, GEMM_SIZE), dtype=np.float32)
-    out = np.empty_like(left)
-    with threadpool_limits(threads):
-        seconds = _best_s(partial(np.matmul, left, right, out=out), repeats)
-    return 2 * GEMM_SIZE**3 / seconds / 1e9
+def gflops(threads: int, precision: str = "float32", *, repeats: int = 8) -> float:
+    """Best rate of a matrix product, in 1e9 operations a second."""
+    torch.set_num_threads(threads)
+    left, right = 30 * torch.randn(2, GEMM_SIZE, GEMM_SIZE)
+    kind = getattr(torch, precision)
+    multiply = torch._int_mm if precision == "int8" else torch.mm
+    call = partial(multiply, left.to(kind), right.to(kind))
+    return 2 * GEMM_SIZE**3 / _best_s(call, repeats) / 1e9
 
 
 def gbytes_per_s(threads: int, *, repeats: int = 8) -> float:
@@ -92,23 +102,24 @@ def gbytes_per_s(threads: int, *, repeats: int = 8) -> float:
 
 def measure_bounds(threads: int) -> tuple[Bounds, list[Row]]:
     """Measure the machine with one thread and with all."""
-    rates = {n: (gflops(n), gbytes_per_s(n)) for n in sorted({1, threads})}
     rows = []
-    for n, (arithmetic, memory) in rates.items():
+    for n in sorted({1, threads}):
         of = f"{n} thread{'s' * (n > 1)}"
+        rates, memory = {x: gflops(n, x) for x in BYTES}, gbytes_per_s(n)
         rows += [
-            Row("bounds", f"matrix product, {of}", exact(arithmetic), "GFLOP/s"),
-            Row("bounds", f"reading, {of}", exact(memory), "GB/s"),
+            Row("bounds", f"matrix product, {x}, {of}", exact(rate), "GFLOP/s")
+            for x, rate in rates.items()
         ]
-    return Bounds(*rates[threads]), rows
+        rows.append(Row("bounds", f"reading, {of}", exact(memory), "GB/s"))
+    return Bounds(rates, memory), rows
 
 
-def pass_row(bounds: Bounds, n_tokens: int) -> Row:
-    """The least time of one float32 pass of MiniLM over one text."""
+def pass_row(bounds: Bounds, n_tokens: int, precision: str = "float32") -> Row:
+    """The least time of one pass of MiniLM over one text."""
     model = Transformer()
-    flops, n_bytes = model.flops(n_tokens), 4 * model.weights
-    least_ms, bound = bounds.least_ms(flops, n_bytes)
-    note = f"{flops / 1e6:.0f} MFLOP, {n_bytes / 1e6:.0f} MB f32: {bound}"
+    flops, n_bytes = model.flops(n_tokens), BYTES[precision] * model.weights
+    least_ms, bound = bounds.least_ms(flops, n_bytes, precision)
+    note = f"{flops / 1e6:.0f} MFLOP, {n_bytes / 1e6:.0f} MB {precision}: {bound}"
     name = f"least time of a pass, {n_tokens} tokens"
     return Row("bounds", name, exact(least_ms), "ms", note=note)
 

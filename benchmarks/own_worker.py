@@ -2,7 +2,8 @@
 
 OPTIONS is the JSON of the keywords of `load_encoder`, or the kind of an index. The
 operations are the peers', and ``tokenize`` with ``forward``: the bare pass, its
-tokens laid ready before the clock.
+tokens laid ready before the clock. As the service does, the encoder knows some of the
+texts to come: ``sample`` names them, "films" or "reviews".
 """
 
 import json
@@ -14,15 +15,17 @@ import numpy as np
 
 from benchmarks.worker import Operations, serve
 from recsys_lib.architectures import ARCHITECTURES, one_product
-from recsys_lib.embeddings import load_encoder
+from recsys_lib.datasets import load_clothing_reviews, load_movielens
+from recsys_lib.embeddings import calibration_sample, load_encoder
 from recsys_lib.indexes import Index, build_index
 
 MEDIAN_TOKENS = 13  # of a film's description
 
 
-def text_operations(**options: Any) -> Operations:
+def text_operations(sample: str = "films", **options: Any) -> Operations:
     """Encoder and flat index, and the bare forward pass of the same engine."""
-    encoder = load_encoder(**options)
+    texts = {"films": films, "reviews": reviews}[sample]()
+    encoder = load_encoder(calibration=calibration_sample(texts), **options)
     indexes: list[Index] = []
     ready: list[Any] = []
 
@@ -37,8 +40,8 @@ def text_operations(**options: Any) -> Operations:
             texts, **({"batch_size": batch_size} if batch_size else {})
         )
 
-    def engine() -> str:
-        return encoder.engine
+    def engine() -> list[str]:
+        return [encoder.engine, encoder.precision]
 
     def tokenize(text: str) -> int:
         ready[:] = [encoder.tokenize([text])]
@@ -58,6 +61,16 @@ def text_operations(**options: Any) -> Operations:
     listed: list[Any] = [prepare, request, encode, engine]
     listed += [tokenize, forward, nearest, product]
     return {operation.__name__: operation for operation in listed}
+
+
+def films() -> list[str]:
+    """Texts of MovieLens 100k."""
+    return load_movielens().items["text"].tolist()
+
+
+def reviews() -> list[str]:
+    """Texts of the clothing reviews."""
+    return load_clothing_reviews().reviews["text"].tolist()
 
 
 def vector_operations(kind: Any, **options: Any) -> Operations:

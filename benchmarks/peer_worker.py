@@ -71,16 +71,18 @@ def exported(backend: Any) -> str:
 
 
 def onnx_int8() -> Operations:
-    """Dynamic quantisation for AVX2, as sentence-transformers' manual shows it."""
+    """Dynamic quantisation for this processor, as the manual of its library has it."""
     from sentence_transformers import (
         SentenceTransformer,
         export_dynamic_quantized_onnx_model,
     )
 
-    file = "onnx/model_quint8_avx2.onnx"
+    vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
+    kind, name = ("avx512_vnni", "qint8") if vnni else ("avx2", "quint8")
+    file = f"onnx/model_{name}_{kind}.onnx"
     if not (EXPORTS / "onnx" / file).exists():
         model = SentenceTransformer(exported("onnx"), backend="onnx", device="cpu")
-        export_dynamic_quantized_onnx_model(model, "avx2", str(EXPORTS / "onnx"))
+        export_dynamic_quantized_onnx_model(model, kind, str(EXPORTS / "onnx"))
     return sentence_transformers("onnx", file_name=file)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
+from benchmarks.bounds import BYTES, Bounds, Transformer, nearness, pass_row
 from benchmarks.peers import (
     FOLDER,
     Child,
@@ -28,7 +28,7 @@ from recsys_lib.latency import ratio, summarize
 PEERS = ("st-torch", "st-torch-bf16", "st-onnx", "st-onnx-int8", "st-openvino")
 DEFAULT = "st-torch"
 MANY_MS = 80.0  # a peer slower than this is asked in fewer rounds
-EQUAL = 0.001  # cosine to float32 that a peer of equal quality may lack
+EXACT, CLOSE = 0.999, 0.99  # least mean cosine to float32 of the two classes of quality
 FASTER_THAN_DEFAULT, FASTER_THAN_BEST, OVER_FORWARD, OVER_EVERY_ITEM = (
     3.5,
     1.3,
@@ -68,6 +68,7 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         children = {"own": own, **peers}
         cosines = qualities(children, texts[: 16 if quick else 128])
         rows += against_peers(children, texts, rounds, cosines)
+        rows += agreement(children, texts[: 16 if quick else 128])
         rows += stages(own, texts, rounds.many, bounds)
         program = items[: rounds.every_item_of]
         rows += against_every_item(own, program, texts, rounds.every_item)
@@ -116,6 +117,18 @@ def units(file: Path) -> npt.NDArray[np.float64]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+def agreement(children: Mapping[str, Child], texts: list[str]) -> list[Row]:
+    """Share of the ten films of the float32 peer that we answer, text by text."""
+    if DEFAULT not in children:
+        return []
+    pairs = [
+        [{*children[x].ask("request", text=text, k=10)} for x in ("own", DEFAULT)]
+        for text in texts
+    ]
+    shared = bootstrap_interval([len(a & b) / 10 for a, b in pairs])
+    return [Row("request", "own, share of the ten that float32 finds", shared, "")]
+
+
 def against_peers(
     children: Mapping[str, Child],
     texts: list[str],
@@ -132,7 +145,7 @@ def against_peers(
         few = {name: calls[name] for name in (*slow, "own")}
         runs.append(interleave(few, rounds=rounds.few))
     quality = _cosine(cosines.get("own"))
-    note = f"{children['own'].ask('engine')}; {quality}"
+    note = f"{' '.join(children['own'].ask('engine'))}; {quality}"
     rows = own_rows(runs[0]["own"], note)
     for ms in runs:
         for name in (name for name in PEERS if name in ms):
@@ -159,19 +172,24 @@ def headroom(peer: Child, texts: list[str], n: int, *, name: str) -> Row:
 def fastest_equal(
     ms: Mapping[str, Milliseconds], cosines: Mapping[str, float]
 ) -> str | None:
-    """Name of the fastest peer that loses no more quality than we do, if there is one.
+    """Name of the fastest peer of our class of quality or above, if there is one.
 
     Args:
         ms: Times by name; a peer's setting may follow its name and a comma.
         cosines: Mean cosine to float32 of each peer, and of "own".
     """
-    least = cosines.get("own", 1) - EQUAL
+    least = class_of(cosines.get("own", 1))
     equal = [
         name
         for name in ms
         if name != "own" and cosines.get(name.split(",")[0], 0) >= least
     ]
     return min(equal, key=lambda name: float(np.median(ms[name])), default=None)
+
+
+def class_of(cosine: float) -> float:
+    """Least mean cosine of the class: of float32 and bfloat16, or of int8."""
+    return EXACT if cosine >= EXACT else CLOSE
 
 
 def ask(child: Child, texts: list[str], i: int) -> float:
@@ -243,12 +261,14 @@ def _bound_rows(own: Child, texts: list[str], ms: Any, bounds: Bounds) -> list[R
     n_tokens = round(
         np.median([own.ask("tokenize", text=text) for text in texts[:200]])
     )
-    least = bounds.least_ms(model.flops(n_tokens), 4 * model.weights)
+    precision = own.ask("engine")[1]
+    n_bytes = BYTES[precision] * model.weights
+    least = bounds.least_ms(model.flops(n_tokens), n_bytes, precision)
     table_bytes = 4 * len(texts) * model.hidden
     search = bounds.least_ms(2 * len(texts) * model.hidden, table_bytes)
     forward_ms, nearest_ms = (float(np.median(ms[x])) for x in ("forward", "nearest"))
     return [
-        pass_row(bounds, n_tokens),
+        pass_row(bounds, n_tokens, precision),
         nearness("request", "forward pass", forward_ms, least),
         nearness("request", "flat search of 1,682", nearest_ms, search),
     ]

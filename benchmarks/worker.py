@@ -3,9 +3,11 @@
 Needs the standard library and NumPy only, so that it runs in the peers' environment.
 """
 
+import ctypes
 import gc
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +15,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 Operations = Mapping[str, Callable[..., Any]]
 
 
@@ -48,6 +51,7 @@ def serve(make: Callable[[], Operations]) -> None:
 
     The collector rests once all is loaded: samples are of the calls, not of garbage.
     """
+    _end_with_parent()
 
     def make_and_rest() -> Operations:
         operations = make()
@@ -58,6 +62,12 @@ def serve(make: Callable[[], Operations]) -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answer_requests(make_and_rest, lines=sys.stdin, replies=replies)
+
+
+def _end_with_parent() -> None:
+    """A stopped process would outlive a bench that was killed, with all its memory."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _answer(operations: Operations, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -281,7 +281,8 @@ def _codes(ids: "pd.Series[Any]", ordered: "pd.Series[Any]") -> Any:
     codes = pd.Index(ordered).get_indexer(pd.Index(ids))
     if (codes < 0).any():
         raise ValueError(
-            f"every {ids.name} of an interaction must be described; "
-            f"got {(codes < 0).sum()} that are not, such as {ids[codes < 0].iloc[0]}"
+            f"every {ids.name} of an interaction must be described; got "
+            f"{(codes < 0).sum()} that are not, such as {ids[codes < 0].iloc[0]} "
+            f"in row {np.argmax(codes < 0) + 1}"
         )
     return codes

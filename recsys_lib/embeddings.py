@@ -65,6 +65,11 @@ class Encoder:
         return self.network.engine
 
     @property
+    def precision(self) -> str:
+        """Of the layers, as `load_encoder` names it."""
+        return self.network.precision
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
         return self.network.dim
@@ -181,19 +186,21 @@ def load_encoder(
     n_threads: int | None = None,
     calibration: Sequence[str] | None = None,
 ) -> Encoder:
-    """Load a pre-trained encoder, by default the fastest without a loss on the device.
+    """Load a pre-trained encoder, by default the fastest on the device without a loss.
 
     Args:
         model: Hugging Face id or a folder; None for the carried all-MiniLM-L6-v2.
         engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": of the first
             two the one that `engine_choice` measured to be faster, torch on a GPU.
         precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
-            "auto": on the CPU float32, or bfloat16 where it is the faster one.
+            "auto": on the CPU the fastest of float32, bfloat16 and, where calibration
+            allows it, int8.
         pooling: "mean" or "cls", as the model was trained.
         device: "cpu" or "cuda[:i]".
         max_length: Tokens kept of a text, special ones included.
         n_threads: Of a forward pass, but on torch; None for all cores.
-        calibration: Some hundred texts of the kind to encode, for "int8" alone.
+        calibration: Some hundred texts of the kind to encode, which "int8" needs. With
+            them "auto" may choose it, for a mean cosine to float32 above 0.99.
 
     Raises:
         ValueError: If an option is out of its range, or the weights lack a part of the
@@ -215,20 +222,28 @@ def load_encoder(
 
         network = torch_engine.load_network(folder, device=device, precision=precision)
     else:
-        from recsys_lib.engine_choice import ENGINES, fastest
+        from recsys_lib.engine_choice import fastest, load_choice
 
-        chosen, precision = fastest(folder, engine, precision)
-        options: dict[str, Any] = {"precision": precision, "n_threads": n_threads}
-        if precision == "int8":
-            rows = token_ids(tokenizer, calibration or [])
-            options["calibration"] = [pad([row], pad_id) for row in rows]
-        network = ENGINES[chosen].load_network(folder, **options)
+        rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
+        choice = fastest(folder, engine, precision, rows)
+        options: dict[str, Any] = {"n_threads": n_threads, "calibration": rows}
+        network = load_choice(folder, choice, **options)
     return Encoder(tokenizer, network, pooling, pad_id)
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
     """Keep of an encoder only its table of input embeddings."""
     return StaticEncoder(encoder.tokenizer, encoder.network.token_table)
+
+
+def calibration_sample(texts: Sequence[str], *, n: int = 200) -> list[str]:
+    """Draw n of the texts, the same each time, for `load_encoder` to calibrate on.
+
+    >>> calibration_sample(["a", "b", "c"], n=2) == calibration_sample("abc", n=2)
+    True
+    """
+    rng = np.random.default_rng(0)
+    return [texts[i] for i in rng.permutation(len(texts))[:n]]
 
 
 def resolve_options(

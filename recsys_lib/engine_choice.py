@@ -6,10 +6,11 @@ are in a service that does other work between two requests.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +30,21 @@ N_TOKENS = 16
 _CACHES_BYTES = 96 << 20  # more than a processor keeps to itself
 
 
-def fastest(folder: Path, engine: str, precision: str) -> Choice:
-    """Choose the engine and the precision that take least time, without a loss.
+def fastest(
+    folder: Path,
+    engine: str,
+    precision: str,
+    calibration: Sequence[Tokens] = (),
+) -> Choice:
+    """Choose the engine and the precision that take least time.
+
+    Without calibration, no choice loses anything; with it, "auto" may also take "int8".
 
     Args:
         folder: Of a pre-trained model.
         engine: "openvino", "onnxruntime" or "auto".
         precision: "float32", "bfloat16" or "auto".
+        calibration: Texts of the kind to encode, each alone.
 
     Returns:
         What no measurement has to decide, or what the first one decided on this
@@ -43,16 +52,15 @@ def fastest(folder: Path, engine: str, precision: str) -> Choice:
         so that other work on the machine has least to do with it.
     """
     config = json.loads((folder / "config.json").read_text())
-    choices = candidates(engine, precision, onnx=onnx_engine.fits(config))
+    onnx, int8 = onnx_engine.fits(config), bool(calibration)
+    choices = candidates(engine, precision, onnx=onnx, int8=int8)
     if len(choices) == 1:
         return choices[0]
 
     def measure(home: Path) -> None:
         networks = {
-            (name, kind): ENGINES[name].load_network(
-                folder, precision=kind, n_threads=1
-            )
-            for name, kind in choices
+            choice: load_choice(folder, choice, n_threads=1, calibration=calibration)
+            for choice in choices
         }
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
@@ -63,13 +71,32 @@ def fastest(folder: Path, engine: str, precision: str) -> Choice:
     return engine, precision
 
 
-def candidates(engine: str, precision: str, *, onnx: bool = True) -> list[Choice]:
-    """List what may run without a loss here, the one that others must beat first.
+def load_choice(
+    folder: Path,
+    choice: Choice,
+    *,
+    n_threads: int | None,
+    calibration: Sequence[Tokens] = (),
+) -> Network:
+    """Load a model for an engine and a precision; "int8" alone is calibrated."""
+    engine, precision = choice
+    options: dict[str, Any] = {"precision": precision, "n_threads": n_threads}
+    if precision == "int8":
+        options["calibration"] = calibration
+    network: Network = ENGINES[engine].load_network(folder, **options)
+    return network
+
+
+def candidates(
+    engine: str, precision: str, *, onnx: bool = True, int8: bool = False
+) -> list[Choice]:
+    """List what may run here, the one that others must beat first.
 
     Args:
         engine: As of `fastest`.
         precision: As of `fastest`.
         onnx: Whether the model is of a kind that onnxruntime runs; named, it is asked.
+        int8: Whether "auto" may lose a little: OpenVINO's int8 comes in.
 
     >>> candidates("openvino", "float32")
     [('openvino', 'float32')]
@@ -80,6 +107,7 @@ def candidates(engine: str, precision: str, *, onnx: bool = True) -> list[Choice
     if precision == "auto" and not openvino_engine.has_bfloat16():
         precisions = ["float32"]
     choices = [("openvino", x) for x in precisions]
+    choices += [("openvino", "int8")] if int8 and precision == "auto" else []
     if onnx or engine == "onnxruntime":  # at par it stays: more threads help it more
         choices = [("onnxruntime", x) for x in precisions if x == "float32"] + choices
     return [x for x in choices if engine in ("auto", x[0])]

@@ -31,6 +31,7 @@ class OnnxNetwork:
     """
 
     engine: ClassVar[str] = "onnxruntime"
+    precision: ClassVar[str] = "float32"
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
         self._file, self._n_threads = file, n_threads or usable_cores()

@@ -32,6 +32,7 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from recsys_lib.batching import Batcher, BatchFailed, Refused
+from recsys_lib.datasets import load_movielens
 from recsys_lib.provenance import usable_cores
 from recsys_lib.recommender import Recommendation, Recommender, movielens_recommender
 from recsys_lib.web_server import serve
@@ -260,11 +261,14 @@ def main() -> None:
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
     options = vars(parser.parse_args())
     host, port, engine = (options.pop(name) for name in ("host", "port", "engine"))
-    from recsys_lib.embeddings import load_encoder  # seconds, after a wrong option
+    # after a wrong option: these take seconds
+    from recsys_lib.embeddings import calibration_sample, load_encoder
 
     # one pass a core answers more, and sooner under load, than all cores on each pass
     workers = 1 if engine == "torch" else usable_cores()
-    recommender = movielens_recommender(load_encoder(engine=engine, n_threads=1))
+    known = calibration_sample(load_movielens().items["text"].tolist())
+    encoder = load_encoder(engine=engine, n_threads=1, calibration=known)
+    recommender = movielens_recommender(encoder)
     gc.freeze()  # what stays for ever is not searched for garbage between answers
     serve(create_app(recommender, workers=workers, **options), host=host, port=port)
 

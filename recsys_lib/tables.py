@@ -1,6 +1,7 @@
 """Read tables from files, and refuse what is wrong in them by file and line."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -39,7 +40,8 @@ def read_delimited(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a row has other fields, or one is not of its type.
+        ValueError: Naming file and line, if a row has other fields, or one is not of
+            its type.
     """
     source: Any = file
     modern = file.suffix == ".csv"
@@ -57,7 +59,8 @@ def read_delimited(
             keep_default_na=False,
         ).set_axis(columns, axis="columns")
     except ValueError as error:
-        raise ValueError(f"{file} must hold {columns}; got: {error}") from error
+        at = f"{file}{_bad_line(file, [types.get(c, 'str') for c in columns])}"
+        raise ValueError(f"{at} must hold {columns}; got: {error}") from error
 
 
 def read_strings(file: Path, required: Sequence[str]) -> pd.DataFrame:
@@ -108,6 +111,25 @@ def refuse_rows(
     if bad.any():
         at, got = f"{file}, line {bad.idxmax()}", values[bad].tolist()[0]
         raise ValueError(f"{at}: must have {rule}; got {got!r}")
+
+
+def _bad_line(file: Path, kinds: Sequence[str]) -> str:
+    """Where the first row of MovieLens' table is that is not as it should be."""
+    parts = {".csv": ",", ".dat": "::", ".item": "|", ".user": "|"}
+    part = parts.get(file.suffix, "\t")
+    numbers = [i for i, kind in enumerate(kinds) if kind != "str"]
+    text = file.read_text("utf-8" if part == "," else "latin-1", errors="replace")
+    lines = text.splitlines()
+    rows = list(csv.reader(lines)) if part == "," else [x.split(part) for x in lines]
+    for line, row in enumerate(rows, start=1):
+        right = len(row) == len(kinds) and all(_is_number(row[i]) for i in numbers)
+        if not right and not (part == "," and line == 1):  # its header
+            return f", line {line},"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", text) is not None
 
 
 def _checked(

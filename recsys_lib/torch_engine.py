@@ -28,6 +28,11 @@ class TorchNetwork:
     model: Any
 
     @property
+    def precision(self) -> str:
+        """Of the weights, as torch names it."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
     def dim(self) -> int:
         """Length of a hidden state."""
         return int(self.model.config.hidden_size)

@@ -63,11 +63,10 @@ class VectorStore:
         self._table = (
             faiss.downcast_index(faiss_index.storage) if graph else faiss_index
         )
-        bytes_ = math.ceil(faiss_index.d / 8)
-        self._rest = np.empty((0, max(0, bytes_ - _SCANNED_BYTES)), np.uint8)
+        scanned, self._rest = _sign_bits(np.empty((0, faiss_index.d), np.float32))
         self._bits: Any = None
         if self.kind == "binary":
-            self._bits = faiss.IndexBinaryFlat(8 * min(bytes_, _SCANNED_BYTES))
+            self._bits = faiss.IndexBinaryFlat(8 * scanned.shape[1])
             self._bits.use_heap = False  # few distances differ: counting sorts them
             self._add_bits(faiss_index.reconstruct_n(0, faiss_index.ntotal))
         self._renew_views()
@@ -208,7 +207,9 @@ def _at_most_threads(n_queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _sign_bits(rows: Rows) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def _sign_bits(rows: Rows) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    """The bytes that are scanned, and the others in words of 8."""
     bits = np.packbits(rows > 0, axis=1)
     scanned, rest = np.split(bits, [_SCANNED_BYTES], axis=1)
-    return np.ascontiguousarray(scanned), np.ascontiguousarray(rest)
+    words = np.pad(rest, [(0, 0), (0, -rest.shape[1] % 8)])
+    return np.ascontiguousarray(scanned), np.ascontiguousarray(words).view(np.uint64)

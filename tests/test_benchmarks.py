@@ -1,10 +1,12 @@
 import hashlib
 import io
 import json
+import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import catalogue, peers, request, service, vectors
@@ -75,6 +77,23 @@ def test_a_child_that_is_not_asked_takes_no_processor(tmp_path):
         time.sleep(0.5)
         assert peer.ask("count") - before < 50
     assert before > 0
+
+
+def test_a_stopped_child_ends_with_the_bench(tmp_path):
+    script = f"""
+import os, sys
+from pathlib import Path
+from benchmarks.peers import Child
+peer = Child([sys.executable, "-c", {FAKE_PEER!r}], log=Path({str(tmp_path / "log")!r}))
+print(peer._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    bench = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    pid = int(bench.stdout)
+    until = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        assert time.monotonic() < until, f"process {pid} is still there"
+        time.sleep(0.02)
 
 
 def test_a_child_that_dies_says_its_last_words(tmp_path):
@@ -219,11 +238,14 @@ def test_the_operations_of_a_pass_are_those_counted_by_hand():
 
 
 def test_the_roofline_takes_the_slower_of_the_two():
-    machine = Bounds(gflops=100.0, gbytes_per_s=10.0)
+    machine = Bounds({"float32": 100.0, "int8": 400.0}, gbytes_per_s=10.0)
     assert machine.least_ms(1e9, 1e6) == (10.0, "arithmetic")
+    assert machine.least_ms(1e9, 1e6, "int8") == (2.5, "arithmetic")
     assert machine.least_ms(1e6, 1e9) == (100.0, "memory")
-    row = pass_row(Bounds(gflops=1e9, gbytes_per_s=42.467328), 16)
+    fast = Bounds({"float32": 1e9, "int8": 1e9}, gbytes_per_s=42.467328)
+    row, in_bytes = pass_row(fast, 16), pass_row(fast, 16, "int8")
     assert row.value.value == pytest.approx(1.0)
+    assert in_bytes.value.value == pytest.approx(0.25)
     assert row.note.endswith("memory")
     assert nearness("b", "s", 4.0, (1.0, "memory")).value.value == 0.25
 
@@ -234,12 +256,15 @@ def test_the_best_peer_is_sought_among_those_of_equal_quality():
         "st-onnx-int8, batches of 8": np.full(4, 0.5),
         "st-onnx, batches of 8": ms["own"] * 2,
     }
-    cosines = {"own": 1.0, "st-torch": 1.0, "st-onnx-int8": 0.99, "st-onnx": 1.0}
+    cosines = {"own": 1.0, "st-torch": 1.0, "st-onnx-int8": 0.995, "st-onnx": 1.0}
     rows = {row.name: row for row in catalogue.comparison(ms, cosines, 10)}
     best = rows["own / best of equal quality (st-onnx, batches of 8)"]
     assert (best.value.value, best.reached) == (2.0, "yes")
     assert rows["own"].value.value == 10_000
     assert rows["own / st-torch, default"].reached == "yes"
+    assert request.fastest_equal(ms, cosines | {"own": 0.991}).startswith(
+        "st-onnx-int8"
+    )
 
 
 def test_ratios_are_of_the_peer_over_us_and_the_tail_is_left_out_of_few_rounds():

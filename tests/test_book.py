@@ -37,6 +37,7 @@ def pages(book: Path) -> list[Path]:
     return [
         html / "intro.html",
         *sorted(html.glob("chapters/*.html")),
+        html / "appendix_a.html",
         html / "ledger.html",
     ]
 

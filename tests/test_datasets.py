@@ -101,7 +101,7 @@ def test_official_files_that_do_not_fit_are_refused(folder):
     broken = folder(
         files | {"ratings.csv": "userId,movieId,rating,timestamp\n9,20,x,1\n"}
     )
-    with pytest.raises(ValueError, match=r"ratings\.csv must hold"):
+    with pytest.raises(ValueError, match=r"ratings\.csv, line 2, must hold"):
         load_movielens(broken)
     (broken / "ratings.csv").write_text(files["ratings.csv"].replace("9,20", "9,21"))
     with pytest.raises(ValueError, match=r"every item_id .* got 1 .* such as 21"):

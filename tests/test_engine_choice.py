@@ -84,6 +84,26 @@ def test_candidates(engine, precision, has_bfloat16, expected, monkeypatch):
     assert candidates(engine, precision) == expected
 
 
+def test_int8_comes_in_where_auto_may_lose_a_little(monkeypatch):
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
+    int8 = ("openvino", "int8")
+    assert candidates("auto", "auto", int8=True) == [ONNX, PLAIN, BRAIN, int8]
+    assert candidates("openvino", "auto", int8=True) == [PLAIN, BRAIN, int8]
+    assert candidates("auto", "float32", int8=True) == [ONNX, PLAIN]
+    assert candidates("onnxruntime", "auto", int8=True) == [ONNX]
+
+
+def test_calibration_lets_the_measured_choice_be_int8(tiny_folder, monkeypatch):
+    def choose(networks):
+        return list(networks)[-1]
+
+    monkeypatch.setattr(engine_choice, "faster", choose)
+    known = ["a film", "space opera", "war"]
+    encoder = load_encoder(tiny_folder, max_length=16, calibration=known)
+    assert (encoder.engine, encoder.precision) == ("openvino", "int8")
+    assert load_encoder(tiny_folder, max_length=16).precision != "int8"
+
+
 def test_another_model_than_bert_is_no_candidate_of_onnxruntime(monkeypatch):
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
     assert candidates("auto", "auto", onnx=False) == [PLAIN]

@@ -71,7 +71,10 @@ def test_binary_uses_the_signs_of_all_dimensions():
     table = normalize(table)
     index = build_index(table, kind="binary")
     gone = index.remove(np.arange(0, 3000, 3))
-    assert (index.size_bytes, gone) == (2000 * (300 * 4 + 38 + 8), 1000)
+    assert (index.size_bytes, gone) == (
+        2000 * (300 * 4 + 32 + 8 + 8),
+        1000,
+    )  # words, ids
     found = index.search(table[1::3], 1, effort=0.2).items[:, 0]
     assert (found == np.arange(1, 3000, 3)).mean() > 0.95
 

@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pandas as pd
 import pytest
@@ -48,10 +49,23 @@ def test_the_suffix_tells_the_layout(write, name, text):
     assert table.title.tolist() == ["Café", 'B "q']
 
 
-@pytest.mark.parametrize("text", ["x\t1\n", "\t1\n", "1\t2\t3\n", "1\n", ""])
-def test_a_table_that_is_not_as_said_is_refused(write, text):
-    file = write("u.data", text)
-    with pytest.raises(ValueError, match=r"u\.data must hold \['user', 'item'\]; got"):
+@pytest.mark.parametrize(
+    ("name", "text", "at"),
+    [
+        ("u.data", "1\t1\nx\t1\n", ", line 2,"),
+        ("u.data", "\t1\n", ", line 1,"),
+        ("u.data", "1\t2\n1\t2\t3\n", ", line 2,"),
+        ("u.data", "1\n", ", line 1,"),
+        ("u.data", "", ""),
+        ("r.dat", "1::2\n1::2\n1::\n", ", line 3,"),
+        ("r.csv", "user,item\n1,2\n1,b\n", ", line 3,"),
+    ],
+)
+def test_a_table_that_is_not_as_said_is_refused(write, name, text, at):
+    file, escaped = write(name, text), re.escape(name + at)
+    with pytest.raises(
+        ValueError, match=rf"{escaped} must hold \['user', 'item'\]; got"
+    ):
         read_delimited(file, ["user", "item"], {"user": "int64", "item": "int64"})
 
 

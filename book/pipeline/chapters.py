@@ -1,13 +1,20 @@
 """A chapter as the press sees it: a MyST notebook with parameters and code cells."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jupytext
+from nbformat.v4 import new_markdown_cell
 
+NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data may lack
+    "movielens": "published results that are of MovieLens are not reproduced",
+    "metadata": "items do not differ in tags and years, which it reads back from texts",
+    "ratings": "no rating lies below the median, so nothing is known to be disliked",
+}
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
 
@@ -17,9 +24,13 @@ class BookError(Exception):
 
 @dataclass(frozen=True)
 class Chapter:
-    """One MyST notebook, `chapters/NN_name.md`; its records are cited as `chN.name`."""
+    """One MyST notebook, `chapters/NN_name.md`; its records are cited as `chN.name`.
+
+    Cells tagged `needs-...` for something that the data lack are left out, with a note.
+    """
 
     path: Path
+    lacks: frozenset[str] = frozenset()
 
     @property
     def stem(self) -> str:
@@ -40,6 +51,7 @@ class Chapter:
     def notebook(self) -> Notebook:
         """The chapter as jupytext reads it, with cell ids that never change."""
         notebook = jupytext.read(self.path)
+        notebook.cells = list(_possible(notebook.cells, self.lacks))
         for position, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{position:03d}"
         return notebook
@@ -74,6 +86,20 @@ class Chapter:
     def reads_records(self) -> bool:
         """Whether it asks for the records of all other chapters, and so waits."""
         return "results" in self.parameters
+
+
+def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Notebook]:
+    """The cells that can run; one note in place of each stretch that cannot."""
+    last = ""
+    for cell in cells:
+        tags = cell.metadata.get("tags", [])
+        missing = next((need for need in sorted(lacks) if f"needs-{need}" in tags), "")
+        if not missing:
+            yield cell
+        elif missing != last:
+            text = f":::{{note}}\nA part is left out here: {NEEDS[missing]}.\n:::"
+            yield new_markdown_cell(text)
+        last = missing
 
 
 def find_chapters(folder: Path) -> list[Chapter]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Inputs:
     models: tuple[Path, ...]
     lock: Path
     hardware: str
+    own: Mapping[str, str] = field(default_factory=dict)  # hashes of the reader's files
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def fingerprint(
     reached = reached_modules(chapter.code, inputs.library)
     parts |= {f"recsys_lib/{path.name}": hash_file(path) for path in reached}
     parts |= {f"data {path.name}": hash_file(path) for path in inputs.data}
+    parts |= {f"your data {name}": sha[:16] for name, sha in inputs.own.items()}
     parts |= {f"model {path.name}": hash_file(path) for path in inputs.models}
     return Fingerprint(parts)
 

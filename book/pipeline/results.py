@@ -18,7 +18,7 @@ class Results:
     Args:
         records: chapter key -> record name -> record.
         facts: Facts about the run. `absent` lists the chapter keys left out of this
-            build; their records show as a dash.
+            build; their records show as a dash. `dataset` names the reader's data.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Results:
         if key == "run" and name in self.facts:
             return self.facts[name]
         found = self.records.get(key, {}).get(name)
+        if found is None and "dataset" in self.facts:
+            return None  # of a part that the reader's data could not carry
         if found is None:
             raise BookError(f"no record {reference!r}{self._near(key, name)}")
         if field not in FIELDS or found.get(field) is None:

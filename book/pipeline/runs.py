@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
+from book.pipeline.edition import own_data
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
 from book.pipeline.results import Results
@@ -59,10 +60,6 @@ def _save_records(
     return folder
 
 
-def _store(parameters: Mapping[str, object], root: Path) -> Path:
-    return root / "_build/runs" / f"{parameters['profile']}-{parameters['device']}"
-
-
 def _run(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
@@ -70,7 +67,8 @@ def _run(
     records: Path | None = None,
 ) -> dict[Chapter, Run]:
     """Execute those that changed; `records` are data of theirs, where there are any."""
-    store = _store(parameters, root)
+    store, own = _store(parameters, root), own_data(parameters)
+    named = {**parameters, "dataset": own.name} if own else parameters  # not its path
     data = [p for p in data_folder().iterdir() if p.is_file()]
     inputs = Inputs(
         library=root / "recsys_lib",
@@ -78,8 +76,9 @@ def _run(
         models=(minilm_folder() / "model.safetensors",),
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
+        own=own.sha256 if own else {},
     )
-    wanted = {c: fingerprint(c, parameters, inputs) for c in chapters}
+    wanted = {c: fingerprint(c, named, inputs) for c in chapters}
     runs = {c: load_run(store, c) for c in chapters}
     reasons = {c: _reason(wanted[c], runs[c]) for c in chapters}
     changed = [c for c in chapters if reasons[c]]
@@ -102,6 +101,12 @@ def _run(
     return {chapter: run for chapter, run in runs.items() if run}
 
 
+def _store(parameters: Mapping[str, object], root: Path) -> Path:
+    kinds = [parameters["profile"], parameters["device"]]
+    kinds += [own.name] if (own := own_data(parameters)) else []
+    return root / "_build/runs" / "-".join(map(str, kinds))
+
+
 def _reason(wanted: Fingerprint, kept: Run | None) -> str:
     """Why a chapter has to run, or nothing."""
     if kept is None:
@@ -120,12 +125,13 @@ def _run_side_by_side(
     idle: SimpleQueue[set[int]] = SimpleQueue()
     for cores in _shares(len(chapters)):
         idle.put(cores)
-    given = {k: v for k, v in parameters.items() if k not in ("profile", "device")}
+    options = [k for k in ("profile", "device", "dataset") if k in parameters]
+    given = {k: v for k, v in parameters.items() if k not in options}
 
     def run(chapter: Chapter) -> str:
         command = [sys.executable, "-m", "book.pipeline", "run"]
         command += ["--chapters", chapter.number]
-        command += [f"--{name}={parameters[name]}" for name in ("profile", "device")]
+        command += [f"--{name}={parameters[name]}" for name in options]
         command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
         cores = idle.get()
         with subprocess.Popen(

@@ -73,6 +73,7 @@ def stage(
     runs: Mapping[Chapter, Run],
     results: Results,
     generated: Mapping[str, str],
+    note: str = "",
 ) -> None:
     """Write the folder that jupyter-book builds.
 
@@ -82,6 +83,7 @@ def stage(
         runs: The chapters to print, with their outputs.
         results: What the citations are checked against.
         generated: Pages written by the press, by name.
+        note: Put under the title of each page that speaks of results.
 
     Raises:
         BookError: Listing every fault found in citations, or naming a picture.
@@ -97,14 +99,25 @@ def stage(
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
         faults += check_citations(place, text, results)
+        speaks = any(citations(text)) or "{numref}" in text
+        if speaks and path.stem not in generated:
+            path.write_text(_noted(text, note))
     (folder / "chapters").mkdir()
     for chapter, run in runs.items():
         for place, text in chapter.prose:
             faults += check_citations(f"{chapter.stem}, {place}", text, results)
-        nbformat.write(graft(chapter, run), folder / f"chapters/{chapter.stem}.ipynb")
+        page = graft(chapter, run)
+        page.cells[0].source = _noted(page.cells[0].source, note)
+        nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
     if faults:
         raise BookError("\n".join(faults))
     results.save(folder / "results")
+
+
+def _noted(text: str, note: str) -> str:
+    """Put a note between a page's title and what follows it."""
+    title, end, rest = text.partition("\n")
+    return f"{title}\n\n{note}{end}{rest}" if note else text
 
 
 def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:

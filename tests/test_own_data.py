@@ -1,0 +1,270 @@
+"""The reader's own data: read, refused, and run through the chapters that can."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
+from book.pipeline.claims import Claim
+from book.pipeline.edition import fitting, left_out, note, own_data
+from book.pipeline.fingerprint import Inputs, fingerprint
+from book.pipeline.pages import ledger
+from book.pipeline.results import Results
+from recsys_lib import own_data as library
+from recsys_lib.datasets import Dataset, load_movielens
+from recsys_lib.own_data import lacks, liked_from, load_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+TOPICS = ["lamp shade light", "garden spade soil", "kettle tea cup", "wool yarn knit"]
+
+
+def made(folder: Path, *, rated: bool = True) -> Path:
+    """A shop of four topics, whose customers each like one of them."""
+    rng = np.random.default_rng(7)
+    folder.mkdir(parents=True)
+    topic, known = np.arange(240) % 4, 1 / (1 + np.arange(240))
+    texts = [" ".join(rng.permutation(TOPICS[t].split())) for t in topic]
+    items = [f'p{n},"{text}, no. {n}"' for n, text in enumerate(texts)]
+    rows = ["user,item,timestamp" + ",rating" * rated]
+    for user in range(80):
+        weight = known * np.where(topic == user % 4, 6, 1)
+        drawn = rng.choice(240, 50, replace=False, p=weight / weight.sum())
+        for t, item in enumerate(drawn):
+            stars = rng.integers(1, 5) + (topic[item] == user % 4)
+            rows.append(f"c{user},p{item},{10**9 + 60 * t}" + f",{stars}" * rated)
+    (folder / "items.csv").write_text("\n".join(["item,text", *items]))
+    (folder / "interactions.csv").write_text("\n".join(rows))
+    return folder
+
+
+def movielens_1m(folder: Path) -> Path:
+    """The same in the layout of MovieLens 1M: three tables parted by colons."""
+    own = load_dataset(made(folder / "csv"))
+    place = folder / "ml-1m"
+    place.mkdir()
+    films = [
+        f"{n + 1}::{title} ({1990 + n % 9})::Drama|{'War' * (n % 4 == 0)}"
+        for n, title in enumerate(own.items.title)
+    ]
+    users = [f"{u + 1}::F::1::10::48067" for u in range(own.n_users)]
+    rows = own.interactions.astype({"rating": int}).itertuples()
+    ratings = [f"{r.user + 1}::{r.item + 1}::{r.rating}::{r.timestamp}" for r in rows]
+    for name, lines in {"movies": films, "users": users, "ratings": ratings}.items():
+        (place / f"{name}.dat").write_text("\n".join(lines), encoding="latin-1")
+    return place
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("own") / "shop")
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> Path:
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    return folder
+
+
+def test_own_files_take_the_place_of_movielens(shop: Path, tmp_path: Path) -> None:
+    own = load_dataset(shop)
+    assert (own.name, own.n_users, own.n_items) == ("shop", 80, 240)
+    assert load_dataset("").sha256 == load_movielens().sha256
+    same = load_dataset(movielens_1m(tmp_path))
+    assert same.interactions.rating.tolist() == own.interactions.rating.tolist()
+    assert same.items.genres[0] == ("Drama", "War")
+    assert set(same.sha256) == {"movies.dat", "ratings.dat", "users.dat"}
+
+
+def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
+    own = load_dataset(shop)
+    assert lacks(own) == {"movielens", "metadata"}
+    ratings = own.interactions.rating
+    assert liked_from(own) == sorted(ratings)[len(ratings) // 2]
+    assert lacks(load_dataset(made(tmp_path / "a", rated=False))) == set(NEEDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("interactions.csv", ",p", ",q", r"interactions.csv, line 2: .*an item of"),
+        ("interactions.csv", "1000000060", "noon", r"interactions.csv, line 3: .*noon"),
+        ("items.csv", "p3,", "p2,", r"items.csv, line 5: must have an item id of its"),
+        ("items.csv", "item,text", "item,words", r"items.csv must have a header with"),
+    ],
+)
+def test_bad_files_are_refused_by_line(
+    tmp_path: Path, name: str, old: str, new: str, message: str
+) -> None:
+    folder = edit(made(tmp_path / "bad"), name, old, new)
+    with pytest.raises(BookError, match=f"DATASET: .*{message}"):
+        own_data({"dataset": str(folder)})
+
+
+def test_a_folder_without_data_or_with_too_little_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"must hold interactions.csv .* None"):
+        load_dataset(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"ratings\.csv, .*got notes\.txt"):
+        load_dataset(tmp_path)
+    folder = made(tmp_path / "few")
+    lines = (folder / "interactions.csv").read_text().splitlines()[:1000]
+    (folder / "interactions.csv").write_text("\n".join(lines))
+    with pytest.raises(
+        ValueError, match=r"must have 50 users of over ten .*got 20 users of"
+    ):
+        load_dataset(folder)
+
+
+def named_rows(own: Dataset) -> set[tuple[str, str, int]]:
+    events = own.interactions
+    users = own.users.user_id[events.user]
+    return set(
+        zip(users, own.items.item_id[events.item], events.timestamp, strict=True)
+    )
+
+
+def test_a_larger_set_is_cut(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_dataset(shop)
+    monkeypatch.setattr(library, "LARGEST_ITEMS", 210)
+    monkeypatch.setattr(library, "LARGEST_USERS", 60)
+    cut = load_dataset(shop)
+    assert (cut.n_users, cut.n_items) == (60, 210)
+    users, items = set(cut.users.user_id), set(cut.items.item_id)
+    kept = {r for r in named_rows(whole) if r[0] in users and r[1] in items}
+    assert named_rows(cut) == kept
+    assert load_dataset().n_items == 1682, "the book's own data are never cut"
+
+
+CHAPTER = """\
+---
+kernelspec: {name: python3, display_name: Python 3}
+---
+
+# 1. A chapter
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+dataset = ""
+```
+
++++ {"tags": ["needs-ratings"]}
+
+Who likes what.
+
+```{code-cell} ipython3
+:tags: [needs-ratings]
+
+stars = 4
+```
+
+What is left.
+"""
+
+
+def small(folder: Path, number: int = 1, text: str = CHAPTER) -> Chapter:
+    path = folder / f"0{number}_small.md"
+    path.write_text(text)
+    return Chapter(path)
+
+
+def test_what_cannot_run_is_left_out_with_a_note(tmp_path: Path) -> None:
+    chapter = small(tmp_path)
+    assert len(chapter.code) == 2
+    cut = Chapter(chapter.path, frozenset({"ratings"}))
+    assert cut.code == ['dataset = ""']
+    prose = "\n".join(text for _, text in cut.prose)
+    assert "Who likes what." not in prose
+    assert prose.count(f"A part is left out here: {NEEDS['ratings']}.") == 1
+    assert "What is left." in prose
+
+
+def test_chapters_without_the_parameter_are_left_out(
+    shop: Path, tmp_path: Path
+) -> None:
+    own = load_dataset(shop)
+    other = CHAPTER.replace('dataset = ""', "load_movielens()")
+    chapters = [small(tmp_path), small(tmp_path, 2, other)]
+    (kept,) = fitting(chapters, own)
+    assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata"})
+    assert left_out(chapters) == "left out: chapter 2 needs MovieLens"
+    told = note(own, chapters)
+    assert "on your data: shop" in told
+    assert "80 users, 240 items, 4,000 interactions" in told
+    assert "chapter 2 needs MovieLens" in told
+    assert NEEDS["metadata"] in told
+    with pytest.raises(BookError, match=r"DATASET: left out: chapter 2 needs"):
+        fitting(chapters[1:], own)
+
+
+def test_the_readers_files_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    chapter = small(tmp_path)
+    hashes = [{}, {"items.csv": "a" * 64}, {"items.csv": "b" * 64}]
+    lock = ROOT / "requirements.lock"
+    found = [
+        fingerprint(chapter, {}, Inputs(ROOT / "recsys_lib", (), (), lock, "", own))
+        for own in hashes
+    ]
+    assert found[1].parts["your data items.csv"] == "a" * 16
+    assert len({one.digest for one in found}) == 3
+
+
+@pytest.mark.parametrize(("mean", "told"), [(2.0, "holds"), (4.0, "does not hold")])
+def test_the_ledger_shows_other_data_without_failing(mean: float, told: str) -> None:
+    claim = Claim("c", "1.1", "It is small.", "holds", "So.", "ch1.mean < 3")
+    record = {"value": mean, "low": None, "high": None, "n": None, "unit": ""}
+    page = ledger([claim], Results({"ch1": {"mean": record}}, {"dataset": "shop"}))
+    assert "of your data, shop" in page
+    assert f"On your data\n: the rule {told}\n" in page
+    missing = ledger([claim], Results({"ch1": {}}, {"dataset": "shop"}))
+    assert "On your data\n" not in missing
+    assert "ch1.mean = –" in missing
+    with pytest.raises(BookError, match=r"no record 'ch1\.mean'"):
+        ledger([claim], Results({"ch1": {}}, {}))
+
+
+def test_tags_of_the_chapters_name_known_needs() -> None:
+    for chapter in find_chapters(ROOT / "chapters"):
+        tags = {t for c in chapter.notebook.cells for t in c.metadata.get("tags", [])}
+        needs = {t.removeprefix("needs-") for t in tags if t.startswith("needs-")}
+        assert needs <= set(NEEDS), chapter.stem
+
+
+def press(verb: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "book.pipeline", verb, "--profile", "smoke"]
+    command += ["--dataset", str(folder), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.book
+def test_the_book_is_made_of_clicks_without_ratings(tmp_path: Path) -> None:
+    folder = made(tmp_path / "made clicks", rated=False)
+    done = press("build", folder, "--build-folder", "_build/test")
+    assert done.returncode == 0, done.stderr
+    assert "made clicks: no chapter is left out" in done.stdout
+    built = ROOT / "_build/test/own/made clicks"
+    pages = {p.stem: p.read_text() for p in (built / "html").rglob("*.html")}
+    for name in ("intro", "appendix_a", "01_overview", "03_algorithms"):
+        assert "This edition was run on your data: made clicks" in pages[name], name
+    assert NEEDS["ratings"] in pages["04_models"]
+    assert NEEDS["movielens"] in pages["01_overview"]
+    assert "the rule" in pages["ledger"]
+    assert NEEDS["metadata"] in pages["02_foundations"]
+    results = Results.load(built / "results")
+    assert results.get("ch1.ndcg_ease.low") > results.get("ch1.ndcg_random")
+    assert results.get("ch4.taste_ease") is None
+    assert str(tmp_path) not in "".join(pages.values())
+
+
+@pytest.mark.book
+def test_all_parts_run_on_the_layout_of_movielens_1m(tmp_path: Path) -> None:
+    done = press("run", movielens_1m(tmp_path), "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((ROOT / "_build/runs/smoke-cpu-ml-1m/04_models.json").read_text())
+    assert run["records"]["taste_ease"]["value"] > 0.5
+    assert run["parts"]["parameter dataset"] == "'ml-1m'"
