@@ -8,6 +8,10 @@ RECORDED ?=
 NAME ?=
 BENCH ?=
 SERVE ?=
+P99_MS ?= 20
+ITEMS ?= 1000000
+QPS ?= 200
+RESULTS ?= _build/results
 PYTHON ?= python3
 
 # An active virtual or conda environment is used; otherwise .venv is made.
@@ -19,7 +23,8 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book compare record test check bench serve picture lab clean
+.PHONY: FORCE help setup data book compare record test check bench plan serve picture
+.PHONY: lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -29,6 +34,8 @@ help:
 	@echo "make test   every test, the smoke book included"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
+	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
+	@echo "            QPS=200, by the last book or RESULTS=<folder of recorded results>"
 	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\""
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
@@ -77,6 +84,10 @@ check: $(READY)
 
 bench: data
 	$(PY) -m benchmarks $(BENCH)
+
+plan: $(READY)
+	@$(PY) -m recsys_lib.planning --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
+	    --results $(RESULTS)
 
 serve: data
 	$(PY) -m recsys_lib.service $(SERVE)

@@ -82,6 +82,11 @@ class Chapter:
                 return set(re.findall(r"^(\w+)\s*=", cell.source, re.MULTILINE))
         raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
 
+    @property
+    def reads_records(self) -> bool:
+        """Whether it asks for the records of all other chapters, and so waits."""
+        return "results" in self.parameters
+
 
 def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Notebook]:
     """The cells that can run; one note in place of each stretch that cannot."""

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from book.pipeline.chapters import BookError, Chapter
+from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.edition import own_data
 from book.pipeline.execute import Run, execute, load_run
 from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
+from book.pipeline.results import Results
 from recsys_lib.datasets import data_folder
 from recsys_lib.provenance import describe_machine, usable_cores
 from recsys_lib.tokens import minilm_folder
@@ -23,16 +24,55 @@ def run_chapters(
     """Execute the chapters whose inputs changed; take the others from the store.
 
     One at a time, with the whole machine; in the smoke profile, whose times nobody
-    reads, side by side.
+    reads, side by side. A chapter with a parameter `results` comes after all others,
+    and finds their records in that folder.
 
     Raises:
-        BookError: Of the first chapter that fails, after the others have ended.
+        BookError: Of the first chapter that fails, after the others have ended; or
+            naming chapters whose records another one asks for and nobody made.
     """
+    late = [c for c in chapters if c.reads_records]
+    runs = _run([c for c in chapters if c not in late], parameters, root)
+    if late:
+        runs |= _run(late, parameters, root, _save_records(late[0], parameters, root))
+    return {chapter: runs[chapter] for chapter in chapters}
+
+
+def _save_records(
+    reader: Chapter, parameters: Mapping[str, object], root: Path
+) -> Path:
+    """Put the records of the stored runs into a folder for a chapter that reads them.
+
+    Raises:
+        BookError: If another chapter has no stored run.
+    """
+    store = _store(parameters, root)
+    others = [c for c in find_chapters(root / "chapters") if not c.reads_records]
+    runs = {c: load_run(store, c) for c in others}
+    if missing := [c.number for c in others if runs[c] is None]:
+        every = " ".join([*missing, reader.number])
+        raise BookError(
+            f"{reader.stem} reads the records of all other chapters; {store.name} has "
+            f'none yet of {", ".join(missing)}: run CHAPTERS="{every}"'
+        )
+    folder = store / "records"
+    Results({c.key: run.records for c, run in runs.items() if run}).save(folder)
+    return folder
+
+
+def _run(
+    chapters: list[Chapter],
+    parameters: Mapping[str, object],
+    root: Path,
+    records: Path | None = None,
+) -> dict[Chapter, Run]:
+    """Execute those that changed; `records` are data of theirs, where there are any."""
     store, own = _store(parameters, root), own_data(parameters)
     named = {**parameters, "dataset": own.name} if own else parameters  # not its path
+    data = [p for p in data_folder().iterdir() if p.is_file()]
     inputs = Inputs(
         library=root / "recsys_lib",
-        data=tuple(sorted(p for p in data_folder().iterdir() if p.is_file())),
+        data=(*sorted(data), *sorted(records.glob("ch*.json") if records else ())),
         models=(minilm_folder() / "model.safetensors",),
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
@@ -53,7 +93,7 @@ def run_chapters(
         last = runs[chapter]
         runs[chapter] = execute(
             chapter,
-            parameters,
+            {**parameters, "results": str(records)} if records else parameters,
             wanted[chapter],
             store=store,
             expected_s=last.seconds if last else None,

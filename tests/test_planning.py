@@ -1,0 +1,167 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.load import arrival_times, simulate_queue
+from recsys_lib.planning import (
+    ENCODERS,
+    KINDS,
+    Configuration,
+    Objective,
+    Search,
+    choose,
+    main,
+    predict,
+    read_configurations,
+)
+from recsys_lib.queueing import mm1_response_quantile
+
+FLAT = Search("flat", (1000, 101_000), (0.5, 10.5), 1536, 1.0)
+GRAPH = Search("hnsw", (1000, 100_000), (0.1, 0.3), 1700, 0.9)
+GOOD = Configuration("model", FLAT, 3.0, 0.05, 90e6, 0.7)
+QUICK = Configuration("table", GRAPH, 0.1, 0.05, 40e6, 0.5)
+EASY = Objective(p99_ms=20, n_items=10_000, qps=50)
+
+
+def test_an_example_by_hand():
+    plan = predict(GOOD, EASY, cores=1)
+    assert plan.utilisation == pytest.approx(50 * (3 + 0.5 + 0.9) / 1000)
+    assert plan.memory_bytes == 90e6 + 10_000 * 1536
+    assert plan.quality == 0.7
+    assert plan.misses == pytest.approx(plan.p99_ms / 20)
+    assert str(plan).startswith("model + flat: p99 ")
+    assert predict(QUICK, EASY, cores=1).quality == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("search", "n", "ms"), [(FLAT, 1000, 0.5), (FLAT, 1_001_000, 100.5)]
+)
+def test_a_scan_grows_with_the_items(search, n, ms):
+    assert search.predict_ms(n) == pytest.approx(ms)
+
+
+def test_a_graph_grows_with_their_logarithm():
+    assert GRAPH.predict_ms(10_000) == pytest.approx(0.2)
+    assert GRAPH.predict_ms(10**7) == pytest.approx(0.5)
+    falling = replace(GRAPH, ms=(0.3, 0.1))
+    assert falling.predict_ms(10**6) == 0.3, "noise is not taken for a gain"
+
+
+@pytest.mark.parametrize(("cores", "scv"), [(1, 0.05), (2, 0.05), (2, 0.8)])
+def test_the_p99_is_that_of_a_replayed_queue(cores, scv):
+    rate, n = 110.0 * cores, 60_000
+    service_ms = 3 + FLAT.predict_ms(10_000)
+    rng = np.random.default_rng(3)
+    services = rng.gamma(1 / scv, scv * service_ms / 1e3, n)
+    arrivals = arrival_times(n, rate_per_s=rate, seed=4)
+    replayed = simulate_queue(arrivals, services, servers=cores).latency_ms
+    plan = predict(replace(GOOD, scv=scv), Objective(20, 10_000, rate), cores=cores)
+    p50_ms, p99_ms = np.quantile(replayed, [0.5, 0.99])
+    assert plan.p99_ms == pytest.approx(p99_ms, rel=0.1)
+    assert plan.p50_ms == pytest.approx(p50_ms, rel=0.05)
+
+
+def test_the_quantiles_of_exponential_service_are_those_of_the_formula():
+    plan = predict(replace(GOOD, scv=1), EASY, cores=1)
+    service_s = (3 + FLAT.predict_ms(10_000)) / 1e3
+    for ms, q in ((plan.p50_ms, 0.5), (plan.p99_ms, 0.99)):
+        formula_s = mm1_response_quantile(50, service_s, q)
+        assert ms == pytest.approx(1e3 * formula_s, rel=0.1)
+
+
+def test_the_best_that_meets_it_is_chosen():
+    assert choose([QUICK, GOOD], EASY, cores=1).configuration is GOOD
+    slow = replace(GOOD, encoder="slow", encode_ms=4.0)
+    assert choose([slow, GOOD], EASY, cores=1).configuration is GOOD, "of equals"
+    large = Objective(20, 1_000_000, 50)
+    assert choose([QUICK, GOOD], large, cores=1).configuration is QUICK
+    small = replace(EASY, memory_bytes=80e6)
+    assert choose([QUICK, GOOD], small, cores=1).configuration is QUICK
+
+
+def test_what_is_nearest_is_said_to_miss():
+    plan = choose([QUICK, GOOD], Objective(0.2, 10_000, 50), cores=1)
+    assert plan.configuration is QUICK
+    assert 1 < plan.misses < math.inf
+    drowned = choose([GOOD, QUICK], Objective(20, 10_000, 10_000), cores=1)
+    assert drowned.configuration is QUICK, "the least busy"
+    assert drowned.misses == math.inf
+    assert "overloaded" in str(drowned)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1, 200), st.floats(1, 200), st.integers(1, 8))
+def test_more_load_takes_longer_and_more_cores_less(one, other, cores):
+    low, high = sorted((one, other))
+    light, heavy = (
+        predict(GOOD, Objective(20, 10_000, qps), cores=cores) for qps in (low, high)
+    )
+    wide = predict(GOOD, Objective(20, 10_000, high), cores=cores + 1)
+    assert light.p99_ms <= heavy.p99_ms * 1.0001
+    assert wide.p99_ms <= heavy.p99_ms * 1.0001
+    assert light.p50_ms <= light.p99_ms
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Records as the press saves them, of chapters 3 and 4."""
+    three = {"films": 1682}
+    for kind in KINDS:
+        three |= {f"search_{kind}_items": 50_000, f"recall_{kind}": 0.98}
+        three |= {f"small_{kind}_ms": 0.1, f"search_{kind}_ms": 1.0}
+        three |= {f"bytes_{kind}": 1600}
+    for number, name in enumerate(ENCODERS):
+        slug = name.replace(" ", "_")
+        three |= {f"ms_{slug}": 3 - number / 2, f"mb_{slug}": 90}
+        three |= {f"recall_{slug}": 0.7 - number / 20}
+    chapters = {"ch3": three, "ch4": {"service_scv": 0.05}}
+    for key, values in chapters.items():
+        records = {name: {"value": value} for name, value in values.items()}
+        (tmp_path / f"{key}.json").write_text(json.dumps(records))
+    run = {"cores": 2, "memory_gib": 16, "cpu": "a processor", "profile": "smoke"}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    return tmp_path
+
+
+def command(folder, **changes):
+    asked = {"p99-ms": 20, "items": 1_000_000, "qps": 200} | changes
+    options = [f"--{name}={value}" for name, value in asked.items()]
+    return main([*options, f"--results={folder}"])
+
+
+def test_the_command_says_the_plan_or_that_there_is_none(results, capsys):
+    assert len(read_configurations(results)) == len(ENCODERS) * len(KINDS)
+    assert command(results) == 0
+    said = capsys.readouterr().out
+    assert "1,000,000 items, 200 requests a second,\non a processor, 2 cores" in said
+    assert "as it is + hnsw: p99" in said
+    assert command(results, **{"p99-ms": 0.5}) == 1
+    assert "Not reachable: the nearest is token table + hnsw" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_named(results, capsys):
+    (results / "ch4.json").write_text("{}")
+    assert command(results) == 2
+    assert "must hold the record 'service_scv'" in capsys.readouterr().err
+    (results / "ch3.json").unlink()
+    assert command(results) == 2
+    assert "run `make book`, or name a folder that" in capsys.readouterr().err
+    assert command(results, qps=0) == 2
+
+
+@pytest.mark.parametrize("change", [{"p99_ms": 0}, {"n_items": -1}, {"qps": math.nan}])
+def test_impossible_objectives_are_refused(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} must be above 0; got"):
+        replace(EASY, **change)
+
+
+def test_impossible_machines_are_refused():
+    with pytest.raises(ValueError, match="cores must be >= 1; got 0"):
+        predict(GOOD, EASY, cores=0)
+    with pytest.raises(ValueError, match="must be one or more; got none"):
+        choose([], EASY, cores=1)
