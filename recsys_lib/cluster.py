@@ -3,21 +3,22 @@
 `ray_started` starts Ray here or joins a cluster; everything else asks for it to run.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it calls home
 
 import ray
-from fastapi import FastAPI
 
-from recsys_lib.indexes import build_index
-from recsys_lib.provenance import usable_cores
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 CPUS = 0.5  # of an actor, in Ray's books: all of them, and its own tasks find none
 _REPLICA = "recommender"
@@ -38,6 +39,8 @@ def ray_started(
         RuntimeError: If this process is in one already.
         ConnectionError: If no cluster answers.
     """
+    from recsys_lib.provenance import usable_cores
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"num_cpus": n_cpus or max(4, usable_cores())}
@@ -152,6 +155,8 @@ class RemoteShard:
 
 class _Holder:
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        from recsys_lib.indexes import build_index  # what else is here needs no faiss
+
         self._index = build_index(*arguments, **options)
 
     def ask(self, name: str, *arguments: Any, **options: Any) -> Any:
