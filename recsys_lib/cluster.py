@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it calls home
 
 import ray
 
+from recsys_lib.provenance import usable_cores
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -39,8 +41,6 @@ def ray_started(
         RuntimeError: If this process is in one already.
         ConnectionError: If no cluster answers.
     """
-    from recsys_lib.provenance import usable_cores
-
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"num_cpus": n_cpus or max(4, usable_cores())}
