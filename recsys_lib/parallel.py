@@ -7,7 +7,8 @@
 - pipeline: the same in micro-batches, so that the ranks work at once (GPipe, arXiv
   1811.06965).
 
-A request starts on rank 0, and its vectors end there.
+A request starts on rank 0, and its vectors end there. Each rank reads the whole model
+before it takes its share: here it is time that is split, not memory.
 """
 
 import copy
@@ -232,8 +233,9 @@ class _Split:
             hidden = self.model.embeddings(input_ids=ids)
         else:
             hidden = self._received(rank - 1, *ids.shape)
+        allowed = None if mask.all() else mask[:, None, None].bool()
         for i in np.array_split(np.arange(len(self.model.encoder.layer)), n)[rank]:
-            hidden = self.model.encoder.layer[i](hidden, mask[:, None, None].bool())
+            hidden = self.model.encoder.layer[i](hidden, allowed)
         return unit_means(hidden, mask) if rank == n - 1 else hidden
 
     def _received(self, sender: int, *shape: int) -> torch.Tensor:
