@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,8 @@ def serve_replicas(
         serve.run(deployment.bind(), logging_config=quiet)
         yield f"http://{host}:{port}"
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        with redirect_stdout(io.StringIO()):  # Ray prints that its controller is gone
+            serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def kill_replica() -> str:
