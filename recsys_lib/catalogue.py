@@ -5,6 +5,8 @@ all, and is handed no more than it may have in flight. So no vector waits in mem
 part that died with its worker is made again, and what is there is not.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from recsys_lib.caching import TextEncoder
 from recsys_lib.cluster import CPUS, check_ray
+
+if TYPE_CHECKING:
+    from recsys_lib.caching import TextEncoder  # seconds, for every worker
 
 Seconds = npt.NDArray[np.float64]
 _PATIENCE_S = 300.0  # without any progress
@@ -167,7 +171,7 @@ def _make(
             fn_constructor_args=job,
             batch_size=1,
             compute=data.ActorPoolStrategy(
-                size=n_workers, max_tasks_in_flight_per_actor=in_flight
+                size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=in_flight
             ),
             num_cpus=CPUS,
             **needs,

@@ -3,21 +3,25 @@
 `ray_started` starts Ray here or joins a cluster; everything else asks for it to run.
 """
 
+from __future__ import annotations
+
+import io
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it calls home
 
 import ray
-from fastapi import FastAPI
 
-from recsys_lib.indexes import build_index
 from recsys_lib.provenance import usable_cores
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 CPUS = 0.5  # of an actor, in Ray's books: all of them, and its own tasks find none
 _REPLICA = "recommender"
@@ -100,7 +104,8 @@ def serve_replicas(
         serve.run(deployment.bind(), logging_config=quiet)
         yield f"http://{host}:{port}"
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        with redirect_stdout(io.StringIO()):  # Ray prints that its controller is gone
+            serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def kill_replica() -> str:
@@ -152,6 +157,8 @@ class RemoteShard:
 
 class _Holder:
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        from recsys_lib.indexes import build_index  # what else is here needs no faiss
+
         self._index = build_index(*arguments, **options)
 
     def ask(self, name: str, *arguments: Any, **options: Any) -> Any:

@@ -7,7 +7,8 @@
 - pipeline: the same in micro-batches, so that the ranks work at once (GPipe, arXiv
   1811.06965).
 
-A request starts on rank 0, and its vectors end there.
+A request starts on rank 0, and its vectors end there. Each rank reads the whole model
+before it takes its share: here it is time that is split, not memory.
 """
 
 import copy
@@ -29,9 +30,9 @@ from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
 from recsys_lib.torch_engine import Vectors, load_network, random_network, unit_means
 
 Way = Literal["data", "tensor", "layer", "pipeline"]
-Device = Literal["cpu", "cuda"]
 
 WARMUP_ROUNDS = 2
+_DEFAULTS = {"num_attention_heads": 12, "num_hidden_layers": 12}  # of BertConfig
 BOUND = 1e-5  # of a component of a unit vector, split against whole, in float32
 
 
@@ -122,30 +123,21 @@ def _run(
     dimensions: Mapping[str, int] | None = None,
     micro_batches: int = 4,
     timeout_s: float = 120.0,
-    device: Device = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Any:
     if isinstance(texts, str) or not len(texts) or micro_batches < 1:
         got = f"got {texts!r:.40} and {micro_batches}"
         raise ValueError(f"texts must be some, micro_batches >= 1; {got}")
-    _check_sizes(_sizes(dimensions), n_processes, ways)
+    carried = json.loads((minilm_folder() / "config.json").read_text())
+    sizes = carried if dimensions is None else {**_DEFAULTS, **dimensions}
+    heads, layers = sizes["num_attention_heads"], sizes["num_hidden_layers"]
+    if "tensor" in ways and heads % max(n_processes, 1):
+        raise ValueError(f"n_processes must divide {heads} heads; got {n_processes}")
+    if {"layer", "pipeline"} & {*ways} and n_processes > layers:
+        raise ValueError(f"n_processes must be <= {layers} layers; got {n_processes}")
     task = (dimensions, micro_batches, list(texts), list(ways), *arguments)
     options: dict[str, Any] = {"timeout_s": timeout_s, "device": device}
     return run_ranks(work, *task, n_processes=n_processes, **options)[0]
-
-
-def _sizes(dimensions: Mapping[str, int] | None) -> dict[str, int]:
-    defaults = {"num_attention_heads": 12, "num_hidden_layers": 12}
-    if dimensions is None:
-        return dict(json.loads((minilm_folder() / "config.json").read_text()))
-    return {**defaults, **dimensions}
-
-
-def _check_sizes(sizes: Mapping[str, int], n: int, ways: Sequence[Way]) -> None:
-    heads, layers = sizes["num_attention_heads"], sizes["num_hidden_layers"]
-    if n > 0 and "tensor" in ways and heads % n:
-        raise ValueError(f"n_processes must divide {heads} heads; got {n}")
-    if {"layer", "pipeline"} & {*ways} and n > layers:
-        raise ValueError(f"n_processes must be at most {layers} layers; got {n}")
 
 
 def _encode_rank(rank: int, *task: Any) -> Vectors:
@@ -202,8 +194,13 @@ class _Split:
             return ids if dist.get_rank() else self._encode(self.model, ids, mask)
         request = torch.stack([ids, mask])
         dist.broadcast(request, 0)
-        ways = {"data": self._data, "tensor": self._tensor, "layer": self._layer}
-        return ways.get(way, self._pipeline)(*request)
+        ids, mask = request
+        if way == "data":
+            return self._data(ids, mask)
+        if way == "tensor":
+            return self._encode(self._shared, ids, mask)
+        n = min(self.micro_batches if way == "pipeline" else 1, len(ids))
+        return self._pass_on(ids.tensor_split(n), mask.tensor_split(n))
 
     def _data(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         rank, n = dist.get_rank(), dist.get_world_size()
@@ -213,16 +210,6 @@ class _Split:
             own.copy_(self._encode(self.model, ids, mask))
         dist.reduce(vectors, 0)
         return vectors
-
-    def _tensor(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._encode(self._shared, ids, mask)
-
-    def _layer(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._pass_on([ids], [mask])
-
-    def _pipeline(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        n = min(self.micro_batches, len(ids))
-        return self._pass_on(ids.tensor_split(n), mask.tensor_split(n))
 
     def _pass_on(
         self, ids: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]
@@ -246,8 +233,9 @@ class _Split:
             hidden = self.model.embeddings(input_ids=ids)
         else:
             hidden = self._received(rank - 1, *ids.shape)
+        allowed = None if mask.all() else mask[:, None, None].bool()
         for i in np.array_split(np.arange(len(self.model.encoder.layer)), n)[rank]:
-            hidden = self.model.encoder.layer[i](hidden, mask[:, None, None].bool())
+            hidden = self.model.encoder.layer[i](hidden, allowed)
         return unit_means(hidden, mask) if rank == n - 1 else hidden
 
     def _received(self, sender: int, *shape: int) -> torch.Tensor:

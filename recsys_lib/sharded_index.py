@@ -40,6 +40,11 @@ class ShardedIndex:
         return int(self.shards[0].dim)
 
     @property
+    def kind(self) -> str:
+        """Of every shard."""
+        return str(self.shards[0].kind)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all shards in memory."""
         return sum(int(shard.size_bytes) for shard in self.shards)

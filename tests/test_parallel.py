@@ -99,11 +99,11 @@ def test_a_rank_that_dies_ends_the_request_with_its_name(way):
         ),
         (
             lambda: encode_split(TEXTS, way="layer", n_processes=7),
-            "n_processes must be at most 6 layers; got 7",
+            "n_processes must be <= 6 layers; got 7",
         ),
         (
             lambda: measure_ways(TEXTS, n_processes=4, dimensions=SMALL),
-            "at most 3 layers; got 4",
+            "<= 3 layers; got 4",
         ),
         (lambda: measure_ways(TEXTS, n_processes=0), "n_processes must be >= 1; got 0"),
         (lambda: measure_ways(TEXTS, repeats=0), "repeats must be >= 1; got 0"),
