@@ -12,8 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,23 +162,27 @@ def _make(
     if not parts:
         return []
     from ray import data  # seconds
+    from ray.data.exceptions import ExecutionTimeoutError
 
-    with _quiet(data.DataContext.get_current()):
-        source = [{"part": part} for part in parts]
-        made = data.from_items(source, override_num_blocks=len(parts)).map_batches(
-            _Worker,
-            fn_constructor_args=job,
-            batch_size=1,
-            compute=data.ActorPoolStrategy(
-                size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=in_flight
-            ),
-            num_cpus=CPUS,
-            **needs,
-        )
-        try:
-            return sorted(made.iter_rows(), key=lambda row: row["part"])
-        except ray.exceptions.RayError as error:
-            raise RuntimeError(f"each part must be embedded; got {error}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = _PATIENCE_S
+    source = [{"part": part} for part in parts]
+    made = data.from_items(source, override_num_blocks=len(parts)).map_batches(
+        _Worker,
+        fn_constructor_args=job,
+        batch_size=1,
+        compute=data.ActorPoolStrategy(
+            size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=in_flight
+        ),
+        num_cpus=CPUS,
+        **needs,
+    )
+    try:
+        return sorted(made.iter_rows(), key=lambda row: row["part"])
+    except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
+        raise RuntimeError(f"each part must be embedded; got {error}") from error
 
 
 def _files(
@@ -200,15 +203,3 @@ def _check_held(files: list[Path], ids: list[str]) -> None:
     held = [pq.read_table(file, columns=["id"])["id"].to_pylist() for file in files]
     if [x for part in held for x in part] != ids:
         raise RuntimeError(f"each item must be held once; {files[0].parent} differs")
-
-
-@contextmanager
-def _quiet(context: Any) -> Iterator[None]:
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context.enable_progress_bars = False
-    before = context.execution_no_progress_timeout_s
-    context.execution_no_progress_timeout_s = _PATIENCE_S
-    try:
-        yield
-    finally:
-        context.execution_no_progress_timeout_s = before

@@ -73,6 +73,14 @@ def test_what_was_embedded_before_a_failure_is_not_embedded_again(ray_runs, tmp_
     assert_whole(tmp_path)
 
 
+def test_workers_that_stand_still_are_given_up(ray_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_PATIENCE_S", 2.0)
+    start_s = time.monotonic()
+    with pytest.raises(RuntimeError, match="each part must be embedded; got"):
+        embed(tmp_path, encoder_that(seconds=60), n_workers=1)
+    assert time.monotonic() - start_s < 40
+
+
 def test_real_vectors_are_those_of_the_encoder(ray_runs, tmp_path, encoder):
     texts = ["space opera", "a film about a toy", "noir"]
 
