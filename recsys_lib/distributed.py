@@ -2,29 +2,21 @@
 
 A stack of residual layers x + gelu(norm(x) up) down is divided as in Megatron-LM
 (Shoeybi et al., arXiv 1909.08053): every rank keeps a share of the hidden columns, and
-one all-reduce a layer adds the partial outputs. All ranks run on this machine, one
-thread each, and talk over its loopback interface through gloo.
+one all-reduce a layer adds the partial outputs.
 """
 
-import os
-import pickle
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import ArrayLike, NDArray
-from torch.multiprocessing.spawn import ProcessException, start_processes
 from torch.nn.functional import gelu, layer_norm
+
+from recsys_lib.ranks import rank_device, run_ranks, timed_together
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
 
@@ -91,6 +83,7 @@ def measure_split(
     repeats: int = 20,
     reduce_bytes: Sequence[int] = (2**10, 2**14, 2**16, 2**18, 2**20),
     timeout_s: float = 60.0,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> SplitTimes:
     """Time a stack whole and split over processes, and the all-reduces alone.
 
@@ -102,6 +95,7 @@ def measure_split(
         repeats: Times each is measured, after three rounds of warm-up; >= 1.
         reduce_bytes: Message sizes, two or more, multiples of 4.
         timeout_s: Seconds until everything is given up.
+        device: As of `run_ranks`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -117,7 +111,8 @@ def measure_split(
         )
     stack = stack or Stack()
     work = (_time_rank, stack, repeats, list(reduce_bytes))
-    measured = run_ranks(*work, n_processes=n_processes, timeout_s=timeout_s)[0]
+    options: dict[str, Any] = {"timeout_s": timeout_s, "device": device}
+    measured = run_ranks(*work, n_processes=n_processes, **options)[0]
     return SplitTimes(stack, n_processes, **measured)
 
 
@@ -154,83 +149,13 @@ def fit_link(n_bytes: ArrayLike, seconds: ArrayLike) -> tuple[float, float]:
     return float(alpha_s), float(beta_s)
 
 
-def run_ranks(
-    work: Callable[..., Any],
-    *arguments: object,
-    n_processes: int,
-    timeout_s: float = 60,
-) -> list[Any]:
-    """Call work(rank, *arguments) in new processes that form one gloo group.
-
-    Args:
-        work: Importable from a module: processes start afresh, under Jupyter too.
-        *arguments: Picklable.
-        n_processes: Ranks, >= 1, each with one torch thread.
-        timeout_s: Seconds, starting the processes included.
-
-    Returns:
-        The answers by rank. Whatever happens, no process is left behind.
-
-    Raises:
-        ValueError: If `n_processes` is below 1, or `work` a notebook's own function.
-        RuntimeError: If a rank raises or dies; says which and how.
-        TimeoutError: If a rank has not answered in time.
-
-    >>> run_ranks(float, n_processes=1)
-    [0.0]
-    """
-    if n_processes < 1:
-        raise ValueError(f"n_processes must be >= 1; got {n_processes}")
-    if getattr(work, "__module__", None) == "__main__":
-        raise ValueError(f"work must be importable from a module; got {work}")
-    deadline_s = time.monotonic() + timeout_s
-    get_context("forkserver").set_forkserver_preload([__name__])  # torch: only once
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        task = (folder, n_processes, timeout_s, work, arguments)
-        ranks = start_processes(  # type: ignore[no-untyped-call]
-            _serve_rank, task, n_processes, join=False, start_method="forkserver"
-        )
-        try:
-            while not ranks.join(max(deadline_s - time.monotonic(), 0)):
-                if time.monotonic() > deadline_s:
-                    raise TimeoutError(f"every rank must answer within {timeout_s} s")
-        except ProcessException as failure:
-            message = (
-                f"every rank must answer; got rank {failure.error_index}: {failure}"
-            )
-            raise RuntimeError(message) from None
-        finally:
-            for process in ranks.processes:
-                process.kill()
-                process.join()
-        answers = [Path(folder, str(rank)).read_bytes() for rank in range(n_processes)]
-    return [pickle.loads(answer) for answer in answers]
-
-
-def _serve_rank(
-    rank: int,
-    folder: str,
-    n_processes: int,
-    timeout_s: float,
-    work: Any,
-    arguments: Any,
-) -> None:
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    torch.set_num_threads(1)
-    store, patience = f"file://{folder}/store", timedelta(seconds=timeout_s)
-    dist.init_process_group("gloo", store, patience, n_processes, rank)
-    Path(folder, str(rank)).write_bytes(pickle.dumps(work(rank, *arguments)))
-    dist.destroy_process_group()
-
-
 @torch.inference_mode()
 def _time_rank(
     rank: int, stack: Stack, repeats: int, reduce_bytes: list[int]
 ) -> dict[str, Any]:
-    x, layers = _build(stack)
+    x, layers = _on_device(*_build(stack))
     share = _share(layers, rank, dist.get_world_size())
-    messages = [torch.zeros(n // 4) for n in reduce_bytes]
+    messages = [torch.zeros(n // 4, device=x.device) for n in reduce_bytes]
     tasks: list[Callable[[], object]] = [
         lambda: rank or _forward(x, layers),
         lambda: _forward(x, layers),
@@ -238,7 +163,8 @@ def _time_rank(
         lambda: _forward(x, share, reduce=True),
         *(partial(_reduce_chain, message, stack.n_layers) for message in messages),
     ]
-    rounds = [[_timed(task) for task in tasks] for _ in range(WARMUP_ROUNDS + repeats)]
+    n_rounds = WARMUP_ROUNDS + repeats
+    rounds = [[timed_together(task) for task in tasks] for _ in range(n_rounds)]
     seconds = np.array(rounds[WARMUP_ROUNDS:]).T  # (tasks, repeats)
     whole, split = _forward(x, layers), _forward(x, share, reduce=True)
     names = ("whole_s", "crowded_s", "serial_s", "split_s")
@@ -247,13 +173,6 @@ def _time_rank(
         "reduce_bytes": np.array(reduce_bytes),
         "max_error": float((whole - split).abs().max() / whole.abs().max()),
     }
-
-
-def _timed(task: Callable[[], object]) -> float:
-    dist.barrier()
-    start_s = time.perf_counter()
-    task()
-    return time.perf_counter() - start_s
 
 
 def _reduce_chain(message: torch.Tensor, n_layers: int) -> None:
@@ -268,6 +187,11 @@ def _build(stack: Stack) -> tuple[torch.Tensor, Layers]:
     ups = torch.randn(shape, generator=rng) / stack.dim**0.5
     downs = torch.randn(shape, generator=rng).mT.contiguous() / stack.hidden**0.5
     return x, list(zip(ups, downs, strict=True))
+
+
+def _on_device(x: torch.Tensor, layers: Layers) -> tuple[torch.Tensor, Layers]:
+    to = rank_device()
+    return x.to(to), [(up.to(to), down.to(to)) for up, down in layers]
 
 
 def _share(layers: Layers, rank: int, n_processes: int) -> Layers:

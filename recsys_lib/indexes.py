@@ -66,7 +66,7 @@ class Index:
         Raises:
             ValueError: If k or effort is out of its range, or queries do not fit.
         """
-        rows = _checked_rows(queries, self.dim)
+        rows = checked_rows(queries, self.dim)
         if k < 1:
             raise ValueError(f"k must be >= 1; got {k}")
         if effort is not None and not 0 < effort <= 1:
@@ -90,7 +90,7 @@ class Index:
             TypeError: If ids are not integers.
             ValueError: If ids or vectors do not fit; nothing is added.
         """
-        rows, new = _checked_rows(vectors, self.dim), _checked_ids(ids)
+        rows, new = checked_rows(vectors, self.dim), checked_ids(ids)
         if len(new) != len(rows) or len(np.unique(new)) != len(new):
             got = f"got {len(new)} for {len(rows)}, {len(np.unique(new))} of them apart"
             raise ValueError(f"ids must be different, one for each vector; {got}")
@@ -117,7 +117,7 @@ class Index:
             TypeError: If ids are not integers.
             ValueError: If ids are not one-dimensional or below 0.
         """
-        gone = np.isin(self._ids, _checked_ids(ids))
+        gone = np.isin(self._ids, checked_ids(ids))
         if gone.any():
             left = np.where(gone, -1, self._ids)
             self._ids = left[self._store.remove(gone)]
@@ -168,7 +168,7 @@ def build_index(
     >>> index.search([[0.0, 2.0]], 2).items.tolist()
     [[9, 8]]
     """
-    rows = _checked_rows(vectors, None)
+    rows = checked_rows(vectors, None)
     store = VectorStore(rows.shape[1], kind=kind, device=device)
     index = Index(rows.shape[1], store, np.empty(0, np.int64))
     with huge_pages():  # a graph jumps from page to page
@@ -200,7 +200,12 @@ def load_index(path: str | os.PathLike[str], *, device: str = "cpu") -> Index:
     return Index(saved.d, store, ids)
 
 
-def _checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
+def checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
+    """Vectors as finite rows of float32, of this length where one is given.
+
+    Raises:
+        ValueError: If they are not.
+    """
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as inf
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != (dim or rows.shape[1]) or not rows.shape[1]:
@@ -213,7 +218,13 @@ def _checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
     return rows
 
 
-def _checked_ids(ids: npt.ArrayLike) -> Ids:
+def checked_ids(ids: npt.ArrayLike) -> Ids:
+    """Ids as (n,) integers >= 0.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If they are not one-dimensional or below 0.
+    """
     given = np.asarray(ids)
     if given.size and given.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers; got {given.dtype}")

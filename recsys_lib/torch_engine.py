@@ -65,15 +65,20 @@ class TorchNetwork:
     def pool(self, hidden: torch.Tensor, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim), on the CPU."""
         if pooling == "cls":
-            summed = hidden[:, 0].float()
-        else:  # of the mean: the same direction
-            weights = torch.from_numpy(mask).to(hidden.device, torch.float32)
-            summed = (weights.unsqueeze(1) @ hidden.float()).squeeze(1)
-        return np.asarray(normalize(summed).cpu().numpy())
+            vectors = normalize(hidden[:, 0].float())
+        else:
+            vectors = unit_means(hidden, torch.from_numpy(mask).to(hidden.device))
+        return np.asarray(vectors.cpu().numpy())
 
     def encode(self, batches: Sequence[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool one batch after the other."""
         return [self.pool(self.forward(x), x.mask, pooling) for x in batches]
+
+
+def unit_means(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (n, dim) in the direction of the mean over the tokens."""
+    summed = (mask.to(torch.float32).unsqueeze(1) @ hidden.float()).squeeze(1)
+    return normalize(summed)
 
 
 def load_network(folder: Path, *, device: str, precision: str) -> TorchNetwork:

@@ -27,6 +27,7 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # whatever else is installed
         ws="none",
         lifespan="on",
         access_log=False,

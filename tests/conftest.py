@@ -25,3 +25,12 @@ def smoke_book(request: pytest.FixtureRequest) -> Path:
         done = subprocess.run([*command, "--build-folder", str(folder)], cwd=ROOT)
     assert done.returncode == 0, "the smoke book was not made; the reason stands above"
     return ROOT / folder
+
+
+@pytest.fixture(scope="session")
+def ray_runs():
+    """One Ray for all tests that need it; it takes seconds to start."""
+    from recsys_lib.cluster import ray_started
+
+    with ray_started(n_cpus=4):
+        yield

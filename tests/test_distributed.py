@@ -1,10 +1,8 @@
 import multiprocessing
-import os
 import time
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 
 from recsys_lib.distributed import (
     Stack,
@@ -13,18 +11,9 @@ from recsys_lib.distributed import (
     _share,
     fit_link,
     measure_split,
-    run_ranks,
 )
 
 SMALL = Stack(dim=16, hidden=30, n_layers=3, batch=4)
-
-
-def fail(rank: int, how: str) -> None:
-    if how == "raise":
-        raise KeyError("lost weights")
-    if rank == 1:
-        os._exit(7)
-    dist.barrier()  # waits for the other, in vain
 
 
 @pytest.fixture(autouse=True)
@@ -58,33 +47,10 @@ def test_shares_of_a_layer_add_up_to_it(n_processes):
     assert sum(parts).numpy() == pytest.approx(whole.numpy(), abs=1e-5)
 
 
-def test_a_dead_rank_is_named_and_the_other_ended():
-    with pytest.raises(RuntimeError, match=r"got rank 1: .* with exit code 7"):
-        run_ranks(fail, "die", n_processes=2)
-
-
-def test_what_a_rank_raises_is_passed_on():
-    with pytest.raises(RuntimeError, match=r"rank 0: [\s\S]*KeyError: 'lost weights'"):
-        run_ranks(fail, "raise", n_processes=1)
-
-
-def test_silent_ranks_are_given_up():
-    start_s = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"rank must answer within 0\.1 s"):
-        run_ranks(time.sleep, n_processes=2, timeout_s=0.1)
-    assert time.monotonic() - start_s < 5
-
-
 def test_link_is_fitted_to_small_messages_too():
     sizes = np.array([1e3, 1e4, 1e6])
     assert fit_link(sizes, 1e-4 + 2e-9 * sizes) == pytest.approx((1e-4, 2e-9))
     assert fit_link([1, 2], [2.0, 1.0])[1] == 0
-
-
-def _of_the_notebook() -> None: ...
-
-
-_of_the_notebook.__module__ = "__main__"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +59,7 @@ _of_the_notebook.__module__ = "__main__"
         (lambda: measure_split(repeats=0), "repeats must be >= 1.*got 0"),
         (lambda: measure_split(reduce_bytes=[4]), r"two or more multiples.*\[4\]"),
         (lambda: measure_split(reduce_bytes=[4, 7]), r"multiples of 4.*\[4, 7\]"),
-        (lambda: run_ranks(float, n_processes=0), "n_processes must be >= 1; got 0"),
-        (lambda: run_ranks(_of_the_notebook, n_processes=1), "work must be importable"),
+        (lambda: measure_split(n_processes=0), "n_processes must be >= 1; got 0"),
         (lambda: fit_link([1, 1], [1, 1]), "two sizes or more; got"),
         (lambda: fit_link([1, 2], [1]), "two sizes or more; got"),
         (lambda: fit_link([1, 2], [1, 0]), "seconds must be finite and > 0"),

@@ -1,0 +1,95 @@
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+import ray
+
+from recsys_lib import catalogue
+from recsys_lib.cluster import (
+    RemoteShard,
+    check_ray,
+    kill_replica,
+    ray_started,
+    serve_replicas,
+)
+from recsys_lib.http_load import http_open_loop
+
+
+@pytest.fixture(scope="module")
+def address(ray_runs):
+    def make_app():  # inside, it goes to the replicas by value: they know no tests
+        from recsys_lib.recommender import Recommendation
+        from recsys_lib.service import create_app
+
+        class Echo:
+            def recommend_texts(self, texts, k):
+                time.sleep(0.005)
+                return [Recommendation([text], [1.0], []) for text in texts]
+
+            recommend_histories = recommend_texts
+
+        return create_app(Echo(), max_batch=1)
+
+    with serve_replicas(make_app) as url:
+        yield url
+
+
+def test_replicas_answer_as_the_app_does(address):
+    found = httpx.post(f"{address}/recommend", json={"text": "noir"})
+    assert found.json() == {"items": ["noir"], "scores": [1.0], "unknown": []}
+    assert httpx.post(f"{address}/recommend", json={}).status_code == 422
+    assert httpx.get(f"{address}/ready").status_code == 200
+
+
+def test_a_replica_killed_under_load_loses_no_request(address):
+    url, bodies = f"{address}/recommend", [{"text": str(i)} for i in range(160)]
+    killer = threading.Timer(1.0, lambda: killed.append(kill_replica()))
+    killed: list[str] = []
+    killer.start()
+    load = http_open_loop(url, bodies, rate_per_s=40, n_requests=160, timeout_s=30)
+    killer.join()
+    assert len(killed) == 1
+    assert set(load.status.tolist()) <= {200, 500, 503}  # each was answered
+    assert load.ok[-20:].any()
+    assert load.ok.mean() > 0.5
+    refused = [bodies[i] for i in np.flatnonzero(~load.ok)] or bodies[:1]
+    again = http_open_loop(url, refused, rate_per_s=50, n_requests=len(refused))
+    assert again.ok.all()
+
+
+def test_a_dead_shard_is_an_error_at_once(ray_runs):
+    shard = RemoteShard([[1.0]])
+    ray.kill(shard._actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        shard.search([[1.0]], 1)
+
+
+def test_without_ray_or_replicas(ray_runs, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    for call in (
+        check_ray,
+        lambda: serve_replicas(float).__enter__(),
+        lambda: RemoteShard([[1.0]]),
+        lambda: catalogue.embed_catalogue([], [], "x", float, made_with=""),
+    ):
+        with pytest.raises(RuntimeError, match="Ray must run"):
+            call()
+    monkeypatch.setattr(ray.util, "list_named_actors", lambda **_: [])
+    with pytest.raises(RuntimeError, match="a replica must run; got none"):
+        kill_replica()
+
+
+def test_some_replicas_are_needed():
+    with (
+        pytest.raises(ValueError, match="n_replicas must be >= 1; got 0"),
+        serve_replicas(float, n_replicas=0),
+    ):
+        pass
+
+
+def test_ray_starts_once(ray_runs):
+    with pytest.raises(RuntimeError, match="twice"), ray_started():
+        pass
+    check_ray()
