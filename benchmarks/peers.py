@@ -27,27 +27,7 @@ class NotRun(RuntimeError):
     """A peer that cannot be measured here, and why."""
 
 
-class Process:
-    """A process that is closed at the end of its ``with``."""
-
-    _process: subprocess.Popen[str]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Wait for its end; after too long, force it."""
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-class Child(Process):
+class Child:
     """A process that answers as `worker.answer_requests` does; use it in ``with``.
 
     It runs while it is asked. Between two requests it is stopped (SIGSTOP), its
@@ -80,6 +60,12 @@ class Child(Process):
             self.close()
             raise
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def ask(self, operation: str, *, save: Path | None = None, **args: Any) -> Any:
         """Run an operation and return its value.
 
@@ -95,13 +81,17 @@ class Child(Process):
         return float(self._exchange(operation, save, args)["ms"])
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; after too long, by force."""
         self._process.send_signal(signal.SIGCONT)
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
         if self._process.stdout:
             self._process.stdout.close()
-        super().close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _exchange(self, operation: str, save: Path | None, args: Any) -> dict[str, Any]:
         request = {"op": operation, "save": save and str(save), "args": args}

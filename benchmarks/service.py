@@ -1,7 +1,6 @@
 """The service over HTTP: saturation beside its peers, latency below it, order above."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,12 +20,12 @@ from benchmarks.peers import (
     ROOT,
     Milliseconds,
     NotRun,
-    Process,
     child_environment,
     interleave,
     peers_python,
 )
 from benchmarks.report import Row, exact, not_run
+from recsys_lib.child_service import ChildService, ServiceFailed, running_service
 from recsys_lib.datasets import load_movielens
 from recsys_lib.http_load import HttpLoad, http_open_loop
 from recsys_lib.intervals import Interval, bootstrap_interval
@@ -57,54 +56,21 @@ class Amount:
 QUICK, FULL = Amount(1, 2.0, 4.0), Amount(3, 4.0, 12.0)
 
 
-class Service(Process):
-    """A service in a process of its own; use it in ``with``.
+@dataclass(frozen=True)
+class Service:
+    """A service that runs, and the requests to send it in turn."""
 
-    Args:
-        name: Of its log.
-        command: Of the process, which prints "listening on URL" when it is ready.
-        bodies: Requests to send it in turn.
-
-    Raises:
-        NotRun: If it ends before it listens.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str | Path], bodies: list[dict[str, str]]
-    ) -> None:
-        log = FOLDER / f"{name}-service.log"
-        options: dict[str, Any] = {
-            "cwd": ROOT,
-            "env": child_environment(),
-            "text": True,
-        }
-        with log.open("w") as errors:
-            self._process = subprocess.Popen(
-                list(map(str, command)),
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                **options,
-            )
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if "listening on" not in line:
-            last = log.read_text().strip().splitlines()[-1:]
-            raise NotRun(f"the service ended: {''.join(last)}")
-        self.url, self._bodies = line.split()[-1], bodies
-
-    def close(self) -> None:
-        """Ask it to end."""
-        self._process.terminate()
-        super().close()
+    child: ChildService
+    bodies: list[dict[str, str]]
 
     @property
     def rss_mb(self) -> float:
         """Resident memory, in 1e6 bytes."""
-        return float(psutil.Process(self._process.pid).memory_info().rss / 1e6)
+        return float(psutil.Process(self.child.pid).memory_info().rss / 1e6)
 
     def load(self, rate_per_s: float, seconds: float, **options: Any) -> HttpLoad:
         """Send recommendations' requests in an open loop, with its other options."""
-        return self._send("/recommend", self._bodies, rate_per_s, seconds, options)
+        return self._send("/recommend", self.bodies, rate_per_s, seconds, options)
 
     def health(self, rate_per_s: float, seconds: float) -> HttpLoad:
         """Send requests to the empty route in an open loop."""
@@ -119,7 +85,7 @@ class Service(Process):
         options: dict[str, Any],
     ) -> HttpLoad:
         return http_open_loop(
-            self.url + path,
+            self.child.url + path,
             bodies,
             rate_per_s=rate,
             n_requests=max(20, round(rate * seconds)),
@@ -137,8 +103,8 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         services: dict[str, Service] = {}
         for name in ("own", "swapped", "tutorial"):
             try:
-                services[name] = stack.enter_context(start(name))
-            except NotRun as reason:
+                services[name] = start(name, stack)
+            except (NotRun, ServiceFailed) as reason:
                 rows.append(not_run("service", name, reason))
         for service in services.values():
             service.load(10, 3)
@@ -151,24 +117,31 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
     return rows
 
 
-def start(name: str) -> Service:
+def start(name: str, stack: ExitStack) -> Service:
     """Start a service by name, all with the same catalogue and the same requests.
 
+    Args:
+        name: "own", "swapped" or "tutorial".
+        stack: Stops it when it is left.
+
     Raises:
-        NotRun: If it cannot be.
+        NotRun: If its packages cannot be had.
+        ServiceFailed: If it ends before it listens.
     """
     items = load_movielens().items
     texts = items["text"].tolist()
     bodies = [{"text": str(x)} for x in np.random.default_rng(0).permutation(texts)]
-    if name == "own":
-        command = [sys.executable, "-m", "recsys_lib.service", "--port", "0"]
-        return Service(name, command, bodies)
-    catalogue = FOLDER / "catalogue.json"
-    ids = [str(item) for item in items["item_id"]]
-    catalogue.write_text(json.dumps({"ids": ids, "texts": texts}))
-    python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
-    module = f"benchmarks.{name}_service"
-    return Service(name, [python, "-m", module, catalogue], bodies)
+    command: list[str | Path] = [sys.executable, "-m", "recsys_lib.service"]
+    command += ["--port", "0"]
+    if name != "own":
+        catalogue = FOLDER / "catalogue.json"
+        ids = [str(item) for item in items["item_id"]]
+        catalogue.write_text(json.dumps({"ids": ids, "texts": texts}))
+        python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
+        command = [python, "-m", f"benchmarks.{name}_service", catalogue]
+    log, env = FOLDER / f"{name}-service.log", child_environment()
+    running = running_service(command, log=log, cwd=ROOT, env=env)
+    return Service(stack.enter_context(running), bodies)
 
 
 def saturations(

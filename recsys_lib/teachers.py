@@ -1,7 +1,7 @@
 """Ask a large encoder once about many texts, and keep what it says.
 
-Besides a vector of each text it tells what it makes of each token, in all the places
-where the token stands: what a table of tokens can start from.
+Besides a vector of each text, pooled both ways, it tells what it makes of each token,
+in all the places where the token stands: what a table of tokens can start from.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.conversion import hashes_of
+from recsys_lib.conversion import hashes_of, pool
 from recsys_lib.embeddings import Encoder, load_encoder
 from recsys_lib.kept import keep_arrays, sha256_of
 from recsys_lib.provenance import usable_cores
@@ -30,7 +30,8 @@ class Lessons:
     """What a teacher said about some texts.
 
     Attributes:
-        vectors: (n, dim) its unit vectors of the texts.
+        vectors: (n, dim) its unit vectors of the texts, means over the tokens.
+        cls_vectors: (n, dim) those of the first token alone, from the same passes.
         token_means: (vocabulary, dim) its mean hidden state of each token, over all
             places where the token stands; 0 for one that the texts lack.
         token_counts: (vocabulary,) places, special tokens not counted.
@@ -38,6 +39,7 @@ class Lessons:
     """
 
     vectors: Vectors
+    cls_vectors: Vectors
     token_means: Vectors
     token_counts: npt.NDArray[np.int64]
     seconds: float
@@ -72,8 +74,8 @@ def ask_teacher(
 
     made_of = [*hashes_of(folder), digest(rows), sha256_of(Path(__file__))]
     kept = keep_arrays("lessons", made_of, answers)
-    vectors, means, counts = kept.arrays
-    return Lessons(vectors, means, counts, kept.seconds)
+    vectors, cls_vectors, means, counts = kept.arrays
+    return Lessons(vectors, cls_vectors, means, counts, kept.seconds)
 
 
 def digest(values: Any) -> str:
@@ -86,11 +88,11 @@ def digest(values: Any) -> str:
 
 
 def _answers(teacher: Encoder, rows: list[list[int]]) -> tuple[npt.NDArray[Any], ...]:
-    """Vectors of the texts, mean and count of each token."""
+    """Vectors of the texts in both poolings, mean and count of each token."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # like lengths
     cuts = [order[i : i + 16] for i in range(0, len(rows), 16)]
     n_tokens = teacher.tokenizer.get_vocab_size()
-    vectors = np.empty((len(rows), teacher.dim), dtype=np.float32)
+    vectors, cls_vectors = np.empty((2, len(rows), teacher.dim), dtype=np.float32)
     sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
 
     def answer(cut: list[int]) -> tuple[Any, ...]:
@@ -99,16 +101,17 @@ def _answers(teacher: Encoder, rows: list[list[int]]) -> tuple[npt.NDArray[Any],
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
         inside[range(len(cut)), tokens.mask.sum(axis=1) - 1] = False
-        return teacher.pool(hidden, tokens.mask), tokens.ids[inside], hidden[inside]
+        by_mean, by_cls = (pool(hidden, tokens.mask, kind) for kind in ("mean", "cls"))
+        return by_mean, by_cls, tokens.ids[inside], hidden[inside]
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for cut, (pooled, ids, states) in zip(
-            cuts, pool.map(answer, cuts), strict=True
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        for cut, (by_mean, by_cls, ids, states) in zip(
+            cuts, threads.map(answer, cuts), strict=True
         ):
-            vectors[cut] = pooled
+            vectors[cut], cls_vectors[cut] = by_mean, by_cls
             met, place, often = np.unique(ids, return_inverse=True, return_counts=True)
             entries = (np.ones(len(ids)), (place, np.arange(len(ids))))
             sums[met] += csr_matrix(entries, shape=(len(met), len(ids))) @ states
             counts[met] += often
     means = sums / np.maximum(counts, 1)[:, None]
-    return vectors, means.astype(np.float32), counts
+    return vectors, cls_vectors, means.astype(np.float32), counts

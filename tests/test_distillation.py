@@ -56,7 +56,7 @@ def tokenizer():
 
 def lessons_of(means, counts):
     vectors = np.eye(2, dtype=np.float32)
-    return Lessons(vectors, np.array(means, np.float32), np.array(counts), 1.0)
+    return Lessons(vectors, vectors, np.array(means, np.float32), np.array(counts), 1.0)
 
 
 def cosine(a, b):

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,8 @@ def test_vectors_and_token_means_are_the_teachers_own(teacher_folder):
     lessons = ask_teacher(TEXTS, model=teacher_folder, max_length=16)
     teacher = load_encoder(teacher_folder, engine="torch", max_length=16)
     np.testing.assert_allclose(lessons.vectors, teacher.encode(TEXTS), atol=1e-5)
+    by_cls = replace(teacher, pooling="cls").encode(TEXTS)
+    np.testing.assert_allclose(lessons.cls_vectors, by_cls, atol=1e-5)
     met = {}
     for text in TEXTS:
         tokens = teacher.tokenize([text])

@@ -1,0 +1,133 @@
+import os
+import sys
+import time
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from recsys_lib.child_service import ServiceFailed, running_service
+
+LISTEN = """
+import http.server, os, signal, sys, threading, time
+server = http.server.ThreadingHTTPServer(
+    ("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler
+)
+"""
+SAY = """
+print("loading", file=sys.stderr, flush=True)
+print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
+server.serve_forever()
+"""
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+MORTAL = "threading.Timer(0.3, lambda: (print('out of luck', flush=True), os._exit(3)))"
+
+
+def python(*lines):
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+def test_it_listens_inside_the_block_and_is_gone_after_it(tmp_path):
+    log = tmp_path / "a.log"
+    command = python(LISTEN, SAY)
+    with running_service(command, log=log, cwd=tmp_path) as service:
+        with urlopen(service.url + "/a.log") as answer:
+            assert answer.status == 200
+        assert psutil.pid_exists(service.pid)
+    assert not psutil.pid_exists(service.pid)
+    assert log.read_text().startswith(f"loading\nlistening on {service.url}\n")
+
+
+def test_it_has_the_environment_that_it_is_given():
+    command = python(LISTEN, "print(os.environ['SHOP'], flush=True)", "sys.exit(1)")
+    with (
+        pytest.raises(ServiceFailed, match="status 1; its log:\nopen"),
+        running_service(command, env={**os.environ, "SHOP": "open"}),
+    ):
+        pytest.fail("it must not get here")
+
+
+def test_one_that_cannot_start_fails_with_its_log():
+    with (
+        pytest.raises(ServiceFailed, match=r"(?s)status 1.*ValueError: no such model"),
+        running_service(python("raise ValueError('no such model')")),
+    ):
+        pytest.fail("it must not get here")
+
+
+def test_one_that_says_nothing_is_named_so():
+    with (
+        pytest.raises(ServiceFailed, match=r"status 0; its log:\n\(empty\)"),
+        running_service(python("pass")),
+    ):
+        pytest.fail("it must not get here")
+
+
+def test_one_that_does_not_listen_in_time_is_stopped():
+    def children():
+        return psutil.Process().children()
+
+    before = children()
+    command = python("import time", "print('still here', flush=True)", "time.sleep(60)")
+    with (
+        pytest.raises(ServiceFailed, match=r"not listen within 0\.3 s"),
+        running_service(command, start_s=0.3),
+    ):
+        pytest.fail("it must not get here")
+    assert children() == before
+
+
+def test_one_that_dies_fails_at_the_end_of_the_block():
+    command = python(LISTEN, f"{MORTAL}.start()", SAY)
+    with (
+        pytest.raises(ServiceFailed, match=r"(?s)status 3.*out of luck"),
+        running_service(command),
+    ):
+        time.sleep(0.6)
+
+
+def test_what_fails_because_it_died_is_the_cause():
+    command = python(LISTEN, f"{MORTAL}.start()", SAY)
+
+    def ask_too_late(url):
+        time.sleep(0.6)
+        urlopen(url)
+
+    with (
+        pytest.raises(ServiceFailed, match="out of luck") as failed,
+        running_service(command) as service,
+    ):
+        ask_too_late(service.url)
+    assert isinstance(failed.value.__cause__, OSError)
+
+
+def test_what_fails_while_it_lives_is_raised_as_it_is():
+    with (
+        pytest.raises(KeyError, match="mine"),
+        running_service(python(LISTEN, SAY)) as s,
+    ):
+        raise KeyError("mine")
+    assert not psutil.pid_exists(s.pid)
+
+
+def test_an_interrupt_stops_it():
+    with pytest.raises(KeyboardInterrupt), running_service(python(LISTEN, SAY)) as s:
+        raise KeyboardInterrupt
+    assert not psutil.pid_exists(s.pid)
+
+
+def test_one_that_ignores_sigterm_is_killed():
+    command = python(LISTEN, STUBBORN, SAY)
+    began = time.monotonic()
+    with running_service(command, stop_s=0.2) as service:
+        pass
+    assert not psutil.pid_exists(service.pid)
+    assert time.monotonic() - began < 20
+
+
+def test_a_command_that_is_not_there_is_named():
+    with (
+        pytest.raises(OSError, match="no-such-command"),
+        running_service(["no-such-command"]),
+    ):
+        pytest.fail("it must not get here")
