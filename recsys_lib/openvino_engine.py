@@ -31,7 +31,7 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
 _NOTE = "recsys_lib"
 
-openvino.Type.i64.to_dtype()  # two threads at once in its first call wait for each other
+openvino.Type.i64.to_dtype()  # two threads in its first call would wait for ever
 
 
 class OpenVinoNetwork:
