@@ -64,7 +64,7 @@ def test_what_was_embedded_before_a_failure_is_not_embedded_again(ray_runs, tmp_
         embed(tmp_path, broken, n_workers=1)
     made = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.parquet")}
     assert 1 <= len(made) < 6
-    report = embed(tmp_path, encoder_that())
+    report = embed(tmp_path, encoder_that(), batch_size=3)
     assert report.n_found == len(made)
     assert len(report.worker) == 6 - len(made)
     assert all((tmp_path / x).stat().st_mtime_ns == made[x] for x in made)
@@ -120,9 +120,10 @@ def test_nothing_to_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_workers": 0}, "must be >= 1; got 0, 4 and 2"),
-        ({"part_size": 0}, "must be >= 1; got 2, 0 and 2"),
-        ({"in_flight": 0}, "must be >= 1; got 2, 4 and 0"),
+        ({"n_workers": 0}, r"must be >= 1; got \(0, 4, 8, 2\)"),
+        ({"part_size": 0}, r"must be >= 1; got \(2, 0, 8, 2\)"),
+        ({"batch_size": 0}, r"must be >= 1; got \(2, 4, 0, 2\)"),
+        ({"in_flight": 0}, r"must be >= 1; got \(2, 4, 8, 0\)"),
     ],
 )
 def test_refused_options(ray_runs, tmp_path, options, message):
