@@ -100,7 +100,7 @@ def trade_off(
     figure.draw_without_rendering()  # settles where the names can go
     for axes, column in zip(grid[:, 0], panels, strict=True):
         rows = table[table[column].notna()]
-        _name_points(axes, list(rows.index), rows[x], rows[column])
+        name_points(axes, list(rows.index), rows[x], rows[column])
     lowest: Axes = grid[-1, 0]
     return lowest
 
@@ -249,7 +249,7 @@ def _dots(axes: Axes, x: Any, y: Any, number: int, **options: Any) -> None:
     axes.errorbar(x, y, **look, capsize=2, elinewidth=1, **options)
 
 
-def _name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
+def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
     """Write each name beside its point, where it covers least of what is there."""
     points = axes.transData.transform(np.column_stack([x, y]))
     taken = [Bbox([point - 4, point + 4]) for point in points]
