@@ -343,6 +343,9 @@ def test_modules_are_followed(tmp_path: Path) -> None:
         ("arXiv 1202.3974", []),
         (":::{note}\nIt costs 5 seconds.\n:::", ["5 seconds"]),
         ("it is 3 ms-like", ["3 ms"]),
+        ("% 4 ms, to do\nIt took 5 ms.", ["5 ms"]),
+        (":class: 4 ms\nIt took 5 ms.", ["5 ms"]),
+        ("[4.1](sec-4-1) and [4.2](other)", ["4.2"]),
     ],
 )
 def test_bare_numerals(text: str, found: list[str]) -> None:
