@@ -31,7 +31,9 @@ def render(stage: Path, root: Path, *, strict: bool = True) -> Path:
     if done.returncode != 0:
         lines = _NOISE.sub("", done.stdout + done.stderr).splitlines()
         faults = [
-            _plain(line, stage) for line in lines if re.search("WARN|ERROR|exception: ", line)
+            _plain(line, stage)
+            for line in lines
+            if re.search("WARN|ERROR|exception: ", line)
         ]
         raise BookError("\n".join(faults or lines[-15:]))
     return stage / "_build/html"
