@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,11 @@ from book.pipeline.fingerprint import Fingerprint
 from recsys_lib.provenance import RECORD_MIME
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
+
+
+def print_line(text: str) -> None:
+    """Print in one piece: chapters that run side by side share the terminal."""
+    sys.stdout.write(f"{text}\n")
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def execute(
     *,
     store: Path,
     expected_s: float | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print_line,
 ) -> Run:
     """Execute a chapter from top to bottom and store the run.
 

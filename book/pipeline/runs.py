@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.edition import own_data
-from book.pipeline.execute import Run, execute, load_run
+from book.pipeline.execute import Run, execute, load_run, print_line
 from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
 from book.pipeline.results import Results
 from recsys_lib.datasets import data_folder
@@ -84,12 +84,12 @@ def _run(
     changed = [c for c in chapters if reasons[c]]
     for chapter in chapters:
         if not reasons[chapter]:
-            print(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
+            print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
     if parameters["profile"] == "smoke" and len(changed) > 1:
         _run_side_by_side(changed, parameters, root)
         return {c: run for c in chapters if (run := load_run(store, c))}
     for chapter in changed:
-        print(f"{chapter.stem}: {reasons[chapter]}")
+        print_line(f"{chapter.stem}: {reasons[chapter]}")
         last = runs[chapter]
         runs[chapter] = execute(
             chapter,
