@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it calls home
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a dead worker is reported
+os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")  # busy cores
 
 import ray
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CPUS = 0.5  # of an actor, in Ray's books: all of them, and its own tasks find none
 _REPLICA = "recommender"
 _MOST_AT_ONCE = 512  # at or before a replica: its app refuses sooner, and says why
+_ANSWER_S = 20.0  # the proxy's own limit, above those of the app
 
 
 @contextmanager
@@ -46,7 +49,8 @@ def ray_started(
     if address is None:
         options |= {"num_cpus": n_cpus or max(4, usable_cores())}
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    ray.init(address or "local", **options)
+    with _silent_stderr():  # its log level is announced, below any Python logging
+        ray.init(address or "local", **options)
     try:
         yield
     finally:
@@ -63,8 +67,9 @@ def serve_replicas(
 ) -> Iterator[str]:
     """Serve the same app from replicas of Ray Serve, behind one address.
 
-    A replica that dies is replaced. What it had in work is answered with 500, at once:
-    to recommend changes nothing, so a caller may ask again.
+    A replica that dies is replaced. What it had in work is answered with 500, or is
+    broken off if the answer had begun, and nothing waits above 20 s (408): to recommend
+    changes nothing, so a caller may ask again.
 
     Args:
         make_app: Called in each replica: `service.create_app` of a recommender, say.
@@ -94,11 +99,13 @@ def serve_replicas(
         max_ongoing_requests=_MOST_AT_ONCE,
         max_queued_requests=_MOST_AT_ONCE,
         health_check_period_s=1,
+        graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": CPUS},
     )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     port = port or _free_port()
-    http, quiet = {"host": host, "port": port}, {"log_level": "ERROR"}
+    http = {"host": host, "port": port, "request_timeout_s": _ANSWER_S}
+    quiet = {"log_level": "ERROR"}
     serve.start("HeadOnly", http_options=http, logging_config=quiet)
     try:
         serve.run(deployment.bind(), logging_config=quiet)
@@ -174,6 +181,19 @@ def check_ray() -> None:
     """
     if not ray.is_initialized():
         raise RuntimeError("Ray must run, by ray_started say; it does not")
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Nothing reaches the standard error of this process, from C++ either."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _free_port() -> int:

@@ -239,9 +239,10 @@ class _Past:
     """What each user had met, and when."""
 
     def __init__(self, log: pd.DataFrame, n_items: int) -> None:
-        columns = ["timestamp", "item"]
-        self._n_items = n_items
-        self._of = {u: x[columns].to_numpy().T for u, x in log.groupby("user")}
+        log = log.sort_values("user", kind="stable")
+        users, firsts = np.unique(log["user"], return_index=True)
+        events = np.split(log[["timestamp", "item"]].to_numpy().T, firsts[1:], axis=1)
+        self._n_items, self._of = n_items, dict(zip(users, events, strict=True))
 
     def histories(
         self, users: Iterable[int], until: Floats, half_life_s: float = np.inf
