@@ -109,12 +109,21 @@ def provenance(
     runs: Mapping[Chapter, Run], machine: Machine, *, recorded: str = "", note: str = ""
 ) -> str:
     """Appendix C: the machine, each chapter's status, recorded runs, every hash."""
-    versions = "\n".join(f"| {k} | {v} |" for k, v in machine.versions.items())
     status = "\n".join(
         f"| [](chapters/{c.stem}) | `{r.fingerprint}` | {r.parts['parameter profile']} "
         f"| {len(c.code)} | {len(r.records)} | {r.seconds:.0f} |"
         for c, r in runs.items()
     )
+    rows = {
+        "processor": machine.cpu,
+        "cores": machine.cores,
+        "memory": f"{machine.memory_gib} GiB",
+        "GPU": machine.gpu or "none: nothing in this book was run on one",
+        "system": machine.system,
+        "Python": machine.python,
+        **machine.versions,
+    }
+    hardware = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     inputs = "\n\n".join(_inputs(chapter, run) for chapter, run in runs.items())
     return f"""\
 # C. Provenance
@@ -127,13 +136,7 @@ The press wrote this page from the runs themselves.
 
 | what | value |
 |---|---|
-| processor | {machine.cpu} |
-| cores | {machine.cores} |
-| memory | {machine.memory_gib} GiB |
-| GPU | {machine.gpu or "none: nothing in this book was run on one"} |
-| system | {machine.system} |
-| Python | {machine.python} |
-{versions}
+{hardware}
 
 ## The chapters
 
