@@ -57,7 +57,7 @@ class Index:
                 follow them, since a catalogue may shrink between two requests.
             effort: Fraction of the items that `binary` shortlists and `hnsw` keeps in
                 view, in (0, 1]; at 1 both answer as `flat` does. None is 20 max(k, 10)
-                and 15 max(k, 10) items. `flat` and `int8` always look at all.
+                and 7 max(k, 10) items. `flat` and `int8` always look at all.
 
         Returns:
             Ids and inner products. Those of `int8` are off by at most sum(|query| *

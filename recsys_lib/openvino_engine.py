@@ -26,7 +26,7 @@ from recsys_lib.kept import keep, sha256_of
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens, pad
 
-BUCKETS = (8, 16, 24, 32)  # lengths with a compiled model of their own, for one text
+BUCKETS = (8, 12, 16, 20, 24, 32)  # lengths of one text with a model of their own
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
 _NOTE = "recsys_lib"
@@ -56,7 +56,7 @@ class OpenVinoNetwork:
         self._n_threads = n_threads or usable_cores()
         self._compiled: dict[_Shape, openvino.CompiledModel] = {}
         self._compiling = threading.Lock()
-        self._idle: defaultdict[_Shape, list[openvino.InferRequest]] = defaultdict(list)
+        self._idle: defaultdict[_Shape, list[_Run]] = defaultdict(list)
 
     @property
     def dim(self) -> int:
@@ -116,17 +116,13 @@ class OpenVinoNetwork:
         """Hidden states, in memory that is lent to another run afterwards."""
         n, length = tokens.ids.shape
         bucket = min((b for b in BUCKETS if n == 1 and b >= length), default=0)
-        feed = [tokens.ids, tokens.mask]
-        if bucket > length:
-            feed = [_lengthened(x, bucket) for x in feed]
         idle = self._idle[bucket, n_threads]
         try:
-            request = idle.pop()
+            run = idle.pop()
         except IndexError:
-            request = self._compile(bucket, n_threads).create_infer_request()
-        hidden = request.infer(feed, share_inputs=True, share_outputs=True)[0]
-        yield np.asarray(hidden[:, :length])
-        idle.append(request)
+            run = _Run(self._compile(bucket, n_threads), bucket)
+        yield run(tokens)[:, :length]
+        idle.append(run)
 
     def _compile(self, length: int, n_threads: int) -> openvino.CompiledModel:
         """For one text of this length, or any batch if 0; compiled once."""
@@ -140,6 +136,27 @@ class OpenVinoNetwork:
             made = compiled(model, precision=self.precision, n_threads=n_threads)
             self._compiled[length, n_threads] = made
             return made
+
+
+class _Run:
+    """A compiled model, with memory that it reads one text from."""
+
+    def __init__(self, model: openvino.CompiledModel, bucket: int) -> None:
+        self._request, self._feed = model.create_infer_request(), None
+        if bucket:  # laid ready once: handing arrays over takes a tenth of a pass
+            self._feed = np.zeros((2, 1, bucket), np.int64)
+            for i, array in enumerate(self._feed):
+                self._request.set_input_tensor(i, openvino.Tensor(array, True))
+
+    def __call__(self, tokens: Tokens) -> Vectors:
+        """Hidden states (n, bucket or length, dim), until the next call."""
+        feed: Any = [tokens.ids, tokens.mask]
+        if self._feed is not None:
+            length = tokens.ids.shape[1]
+            self._feed[:, :, :length], self._feed[:, :, length:] = feed, 0
+            feed = None  # it is there already
+        found = self._request.infer(feed, share_inputs=True, share_outputs=True)
+        return np.asarray(found[0])
 
 
 def compiled(
@@ -251,12 +268,6 @@ def keep_model(
         openvino.save_model(make(), folder / "model.xml", compress_to_fp16=False)
 
     return openvino.Core().read_model(keep("openvino", made_of, save) / "model.xml")
-
-
-def _lengthened(ids: Ints, length: int) -> Ints:
-    longer = np.zeros((len(ids), length), np.int64)  # np.pad takes ten times as long
-    longer[:, : ids.shape[1]] = ids
-    return longer
 
 
 def _constants(model: openvino.Model) -> list[Any]:

@@ -24,6 +24,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSIONED = (
     "torch",
     "transformers",
+    "openvino",
+    "onnxruntime",
+    "ray",
     "faiss-cpu",
     "faiss-gpu",
     "numpy",

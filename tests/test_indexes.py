@@ -75,7 +75,7 @@ def test_binary_uses_the_signs_of_all_dimensions():
         2000 * (300 * 4 + 32 + 8 + 8),
         1000,
     )  # words, ids
-    found = index.search(table[1::3], 1, effort=0.2).items[:, 0]
+    found = index.search(table[1::3], 1, effort=0.25).items[:, 0]
     assert (found == np.arange(1, 3000, 3)).mean() > 0.95
 
 

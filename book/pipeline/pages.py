@@ -161,7 +161,7 @@ A chapter runs again when one of its lines changes, and only then.
 
 
 def _inputs(chapter: Chapter, run: Run) -> str:
-    rows = "\n".join(f"| {name} | `{value}` |" for name, value in run.parts.items())
+    rows = "\n".join(f"| `{name}` | `{value}` |" for name, value in run.parts.items())
     return f"""\
 :::{{dropdown}} {chapter.stem}
 | input | hash or value |
