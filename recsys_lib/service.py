@@ -143,7 +143,7 @@ def answer(recommender: Recommender, queries: Sequence[Query]) -> list[bytes]:
 
 def _warm_up(recommender: Recommender) -> None:
     """Meet short and long texts, alone and together: engines compile as they come."""
-    queries = [Query(text="a film " * n) for n in (1, 5, 9, 13, 30)]
+    queries = [Query(text="a film " * n) for n in (3, 5, 7, 9, 11, 15, 30)]
     for query in queries:
         answer(recommender, [query])
     answer(recommender, [*queries, Query(history=[])])

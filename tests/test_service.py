@@ -135,7 +135,7 @@ def test_before_the_start_it_is_alive_but_not_ready(slow):
     assert refused.headers["retry-after"] == "1"
     with client:
         assert client.get("/ready").status_code == 200
-        assert [len(batch) for batch in slow.batches] == [1] * 5 + [5, 1]  # warm
+        assert [len(batch) for batch in slow.batches] == [1] * 7 + [7, 1]  # warm
     assert client.get("/ready").status_code == 503
 
 
