@@ -18,6 +18,7 @@ from recsys_lib.architectures import ARCHITECTURES, one_product
 from recsys_lib.datasets import load_clothing_reviews, load_movielens
 from recsys_lib.embeddings import calibration_sample, load_encoder
 from recsys_lib.indexes import Index, build_index
+from recsys_lib.vector_stores import faiss
 
 MEDIAN_TOKENS = 13  # of a film's description
 
@@ -84,7 +85,14 @@ def vector_operations(kind: Any, **options: Any) -> Operations:
         index, queries = held
         return index.search(queries[number : number + 1], k).items[0].tolist()
 
-    return {"prepare": prepare, "search": search}
+    def distances(k: int) -> float:
+        """Vectors of the graph that a query is compared with, on average."""
+        index, queries = held
+        faiss.cvar.hnsw_stats.reset()
+        index.search(queries, k)
+        return float(faiss.cvar.hnsw_stats.ndis / len(queries))
+
+    return {"prepare": prepare, "search": search, "distances": distances}
 
 
 def make(options: dict[str, Any]) -> Callable[[], Operations]:

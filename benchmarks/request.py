@@ -249,6 +249,10 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     tail = ratio(ms["request"], ms["forward"], quantile=0.99)
     note = "near 1: the tail is the pass's own"
     rows.append(Row("request", label.replace("p50", "p99"), tail, note=note))
+    parts = sum(ms[x] for x in ("tokenize", "forward", "nearest"))
+    note = "what no request can go below: its stages, each timed apart"
+    floor = ratio(parts, ms["forward"])
+    rows.append(Row("request", "p50, own stages / bare forward pass", floor, note=note))
     for name in ("tokenize", "forward", "nearest", "product"):
         stage = bootstrap_interval(ms[name], statistic="median")
         note = "all layers' weights as one matrix, on openvino" * (name == "product")

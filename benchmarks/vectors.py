@@ -60,8 +60,9 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         calls = {x: partial(ask, child, n_queries) for x, child in children.items()}
         ms = interleave(calls, rounds=rounds, in_a_row=IN_A_ROW)
         cold = interleave(calls, rounds=rounds // IN_A_ROW)
+        met = children["hnsw"].ask("distances", k=K) if "hnsw" in children else 0
     rows += comparison(ms, recalls, n_items) + cold_rows(cold)
-    return rows + bound_rows(ms, n_items, bounds)
+    return rows + bound_rows(ms, n_items, met, bounds)
 
 
 def synthetic(n: int, *, seed: int) -> npt.NDArray[np.float32]:
@@ -133,8 +134,17 @@ def cold_rows(ms: dict[str, Milliseconds]) -> list[Row]:
     ]
 
 
-def bound_rows(ms: dict[str, Milliseconds], n_items: int, bounds: Bounds) -> list[Row]:
-    """How near each full scan is to reading its codes once."""
+def bound_rows(
+    ms: dict[str, Milliseconds], n_items: int, met: float, bounds: Bounds
+) -> list[Row]:
+    """How near each full scan is to reading its codes once, and the graph to its own.
+
+    Args:
+        ms: Times by kind.
+        n_items: In each index.
+        met: Vectors that a query of the graph is compared with.
+        bounds: Of the machine.
+    """
     code_bytes = {"flat": 4 * DIM, "int8": DIM, "binary": DIM // 8}
     rows = []
     for name in (name for name in code_bytes if name in ms):
@@ -142,4 +152,8 @@ def bound_rows(ms: dict[str, Milliseconds], n_items: int, bounds: Bounds) -> lis
         least = bounds.least_ms(flops, n_items * code_bytes[name])
         median = float(np.median(ms[name]))
         rows.append(nearness("vectors", f"scan of {name}", median, least))
+    if "hnsw" in ms:
+        label = f"walk of hnsw, {met:,.0f} vectors one after the other"
+        least = bounds.least_ms(2 * met * DIM, 4 * met * DIM)
+        rows.append(nearness("vectors", label, float(np.median(ms["hnsw"])), least))
     return rows
