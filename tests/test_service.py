@@ -64,7 +64,7 @@ def test_a_text_and_a_history_are_answered(client, slow):
 def test_each_worker_warms_up(slow):
     with TestClient(create_app(slow, workers=2)):
         sizes = sorted(len(batch) for batch in slow.batches)
-    assert sizes == [1] * 12 + [5] * 2
+    assert sizes == [1] * 16 + [7] * 2
 
 
 def test_a_batch_gives_each_query_its_own_answer_and_k():
