@@ -114,16 +114,6 @@ def provenance(
         f"| {len(c.code)} | {len(r.records)} | {r.seconds:.0f} |"
         for c, r in runs.items()
     )
-    rows = {
-        "processor": machine.cpu,
-        "cores": machine.cores,
-        "memory": f"{machine.memory_gib} GiB",
-        "GPU": machine.gpu or "none: nothing in this book was run on one",
-        "system": machine.system,
-        "Python": machine.python,
-        **machine.versions,
-    }
-    hardware = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     inputs = "\n\n".join(_inputs(chapter, run) for chapter, run in runs.items())
     return f"""\
 # C. Provenance
@@ -136,7 +126,7 @@ The press wrote this page from the runs themselves.
 
 | what | value |
 |---|---|
-{hardware}
+{_hardware(machine)}
 
 ## The chapters
 
@@ -158,6 +148,19 @@ A chapter runs again when one of its lines changes, and only then.
 
 {inputs}
 """
+
+
+def _hardware(machine: Machine) -> str:
+    rows = {
+        "processor": machine.cpu,
+        "cores": machine.cores,
+        "memory": f"{machine.memory_gib} GiB",
+        "GPU": machine.gpu or "none: nothing in this book was run on one",
+        "system": machine.system,
+        "Python": machine.python,
+        **machine.versions,
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
 def _inputs(chapter: Chapter, run: Run) -> str:
