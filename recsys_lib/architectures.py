@@ -8,9 +8,9 @@ import numpy.typing as npt
 import openvino
 from openvino import opset13 as ops
 
-from recsys_lib.embeddings import Encoder, Engine, fitting_tokenizer, resolve_options
+from recsys_lib.embeddings import Encoder, Engine, resolve_options
 from recsys_lib.openvino_engine import OpenVinoNetwork, compiled, describe
-from recsys_lib.tokens import minilm_folder
+from recsys_lib.tokens import batching_on, fitting_tokenizer, minilm_folder
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
     name: {
@@ -74,7 +74,8 @@ def random_encoder(
         from recsys_lib.torch_engine import random_network  # takes seconds
 
         options: dict[str, Any] = {"device": device, "precision": precision}
-        return Encoder(tokenizer, random_network(sizes, seed=seed, **options))
+        network = random_network(sizes, seed=seed, **options)
+        return Encoder(tokenizer, network, batching=batching_on(device))
     model = bert(sizes, _uniform(np.random.default_rng(seed)))
     precision = "float32" if precision == "auto" else precision
     return Encoder(tokenizer, OpenVinoNetwork(model, precision=precision))
@@ -85,8 +86,8 @@ def one_product(
 ) -> Callable[[int], Any]:
     """Return a call that multiplies n tokens by one matrix as large as all the layers.
 
-    It runs on OpenVINO, on a GPU on torch, and is a floor under the time of such a
-    model there.
+    It runs on OpenVINO, on a GPU on torch in bfloat16 as the models there, and is a
+    floor under the time of such a model.
 
     Args:
         dimensions: As of `random_encoder`; embeddings and biases are not counted.
@@ -100,8 +101,9 @@ def one_product(
     if device != "cpu":
         import torch
 
-        layers = torch.ones(rows, dim, device=device)
-        return lambda n: torch.ones(n, dim, device=device) @ layers.T
+        kind: Any = {"device": device, "dtype": torch.bfloat16}
+        layers = torch.ones(rows, dim, **kind)
+        return lambda n: torch.ones(n, dim, **kind) @ layers.T
     matrix = ops.constant(np.ones((rows, dim), np.float32), shared_memory=True)
     x = ops.parameter([-1, dim], np.float32)
     product = openvino.Model([ops.matmul(x, matrix, False, True)], [x])

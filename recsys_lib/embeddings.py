@@ -8,7 +8,7 @@ a table.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +19,13 @@ from tokenizers import Tokenizer
 
 from recsys_lib.ranking import normalize
 from recsys_lib.tokens import (
+    ON_CPU,
+    Batching,
     Ints,
     Tokens,
-    load_tokenizer,
+    batching_on,
+    fitting_tokenizer,
+    in_batches,
     minilm_folder,
     pad,
     token_ids,
@@ -52,12 +56,14 @@ class Encoder:
         network: Runs the layers.
         pooling: "mean" over the tokens, or "cls", the first token alone.
         pad_id: Token that fills up the shorter texts of a batch.
+        batching: Of many texts, where no number is asked for.
     """
 
     tokenizer: Tokenizer
     network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
     pooling: Pooling = "mean"
     pad_id: int = 0
+    batching: Batching = ON_CPU
 
     @property
     def engine(self) -> str:
@@ -101,12 +107,12 @@ class Encoder:
         """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
         return self.network.pool(hidden, mask, self.pooling)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 8) -> Vectors:
+    def encode(self, texts: Sequence[str], *, batch_size: int | None = None) -> Vectors:
         """Embed texts, those of like length together so that little is padding.
 
         Args:
             texts: Any number; an empty text has the vector of the special tokens.
-            batch_size: Texts in one forward pass; a GPU can take more.
+            batch_size: Texts in one forward pass; None for what suits the device.
 
         Returns:
             (n, dim) unit vectors in the order of the texts, whatever the batches.
@@ -118,14 +124,19 @@ class Encoder:
         >>> load_encoder().encode(["a film about a toy", "space opera"]).shape
         (2, 384)
         """
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        rows = token_ids(self.tokenizer, texts)
-        vectors = np.empty((len(rows), self.dim), dtype=np.float32)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first
-        cuts = [order[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-        batches = [pad([rows[i] for i in cut], self.pad_id) for cut in cuts]
+        if len(texts) == 1:  # the rest would cost a request a tenth of a millisecond
+            return self.network.encode([self.tokenize(texts)], self.pooling)[0]
+        batching = self.batching if batch_size is None else Batching(texts=batch_size)
+        cuts: list[list[int]] = []
+        batches: Any = in_batches(
+            self.tokenizer, texts, batching, pad_id=self.pad_id, cuts=cuts
+        )
+        if batching.ahead is None:  # nothing can run before all is tokenised
+            batches = list(batches)
         encoded = self.network.encode(batches, self.pooling)
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for cut, part in zip(cuts, encoded, strict=True):
             vectors[cut] = part
         return vectors
@@ -228,7 +239,7 @@ def load_encoder(
         choice = fastest(folder, engine, precision, rows)
         options: dict[str, Any] = {"n_threads": n_threads, "calibration": rows}
         network = load_choice(folder, choice, **options)
-    return Encoder(tokenizer, network, pooling, pad_id)
+    return Encoder(tokenizer, network, pooling, pad_id, batching_on(device))
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
@@ -286,13 +297,3 @@ def _folder(model: str | Path | None) -> Path:
 
     wanted = ["*.json", "*.safetensors"]
     return Path(snapshot_download(str(model), allow_patterns=wanted))
-
-
-def fitting_tokenizer(
-    folder: Path, max_length: int, config: Mapping[str, Any]
-) -> Tokenizer:
-    """Load the tokeniser of a model that takes texts of this length."""
-    limit = config.get("max_position_embeddings", 512)
-    if max_length > limit:
-        raise ValueError(f"max_length must be at most {limit}; got {max_length}")
-    return load_tokenizer(folder, max_length)

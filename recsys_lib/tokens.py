@@ -1,9 +1,12 @@
 """Text to token ids, through the `tokenizers` library alone: no framework is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +30,30 @@ class Tokens:
 
     ids: Ints
     mask: Ints
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many texts make a batch; None sets no limit.
+
+    Attributes:
+        texts: Most of them.
+        tokens: Most of these, padding included.
+        ahead: Texts tokenised at a time, while the engine runs those before.
+    """
+
+    texts: int | None = 8
+    tokens: int | None = None
+    ahead: int | None = None
+
+
+ON_CPU = Batching()
+ON_GPU = Batching(texts=None, tokens=65_536, ahead=4096)
+
+
+def batching_on(device: str) -> Batching:
+    """Batches that keep a device busy, "cpu" or a GPU."""
+    return ON_CPU if device == "cpu" else ON_GPU
 
 
 def minilm_folder() -> Path:
@@ -68,6 +95,16 @@ def load_tokenizer(source: str | Path, max_length: int) -> Tokenizer:
     return tokenizer
 
 
+def fitting_tokenizer(
+    folder: Path, max_length: int, config: Mapping[str, Any]
+) -> Tokenizer:
+    """Load the tokeniser of a model that takes texts of this length."""
+    limit = config.get("max_position_embeddings", 512)
+    if max_length > limit:
+        raise ValueError(f"max_length must be at most {limit}; got {max_length}")
+    return load_tokenizer(folder, max_length)
+
+
 def token_ids(
     tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
 ) -> list[list[int]]:
@@ -76,14 +113,84 @@ def token_ids(
     Raises:
         TypeError: If not given a sequence of str.
     """
+    batch = tokenizer.encode_batch_fast(strings(texts), add_special_tokens=special)
+    return [encoding.ids for encoding in batch]
+
+
+def strings(texts: Sequence[str]) -> list[str]:
+    """Make sure that texts are some str, not one.
+
+    Raises:
+        TypeError: If not given a sequence of str.
+    """
     if isinstance(texts, str):
         raise TypeError(f"texts must be a sequence of str; got the str {texts[:40]!r}")
-    strings = list(texts)
-    for i, text in enumerate(strings):
+    for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"texts must be str; got {type(text).__name__} at {i}")
-    batch = tokenizer.encode_batch_fast(strings, add_special_tokens=special)
-    return [encoding.ids for encoding in batch]
+    return list(texts)
+
+
+def like_lengths(
+    rows: Sequence[Sequence[int]], batching: Batching
+) -> Iterator[list[int]]:
+    """Group rows of token ids into batches of like length, the longest first.
+
+    Returns:
+        Positions of the rows of each batch, which holds at least one.
+
+    >>> rows = [[1], [1, 2, 3], [1, 2]]
+    >>> [*like_lengths(rows, Batching(texts=2))]
+    [[1, 2], [0]]
+    >>> [*like_lengths(rows, Batching(texts=None, tokens=4))]
+    [[1], [2, 0]]
+    """
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    while order:
+        most = batching.texts or len(order)
+        if batching.tokens is not None:
+            most = min(most, max(batching.tokens // max(len(rows[order[0]]), 1), 1))
+        yield order[:most]
+        order = order[most:]
+
+
+def in_batches(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    batching: Batching,
+    *,
+    pad_id: int,
+    cuts: list[list[int]],
+) -> Iterator[Tokens]:
+    """Tokenise and pad, noting in ``cuts`` which texts each batch is of.
+
+    Raises:
+        TypeError: If not given a sequence of str.
+        ValueError: If a text gives no token.
+    """
+    given = strings(texts)
+    step = batching.ahead or max(len(given), 1)
+    starts = range(0, len(given), step)
+    parts = [given[start : start + step] for start in starts]
+    for start, rows in zip(starts, _each_ahead(tokenizer, parts), strict=True):
+        for cut in like_lengths(rows, batching):
+            cuts.append([start + i for i in cut])
+            yield pad([rows[i] for i in cut], pad_id)
+
+
+def _each_ahead(
+    tokenizer: Tokenizer, parts: Sequence[list[str]]
+) -> Iterator[list[list[int]]]:
+    """Token ids of each part, cut in a thread while the part before is used."""
+    if len(parts) < 2:
+        yield from (token_ids(tokenizer, part) for part in parts)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(token_ids, tokenizer, parts[0])
+        for part in parts[1:]:
+            ready, coming = coming, thread.submit(token_ids, tokenizer, part)
+            yield ready.result()
+        yield coming.result()
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
@@ -104,5 +211,5 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
         raise ValueError(f"texts must be some, each with a token; {got}")
     mask = np.arange(lengths.max()) < lengths[:, None]  # (n, length)
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = np.concatenate(rows)
+    ids[mask] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
     return Tokens(ids, mask.astype(np.int64))
