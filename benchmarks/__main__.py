@@ -4,7 +4,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import catalogue, request, service, vectors
+from benchmarks import catalogue, gpu, request, service, vectors
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, NotRun
 from benchmarks.report import Row, markdown, not_run, write
@@ -15,6 +15,7 @@ BENCHES: dict[str, Callable[..., list[Row]]] = {
     "catalogue": catalogue.run,
     "vectors": vectors.run,
     "service": service.run,
+    "gpu": gpu.run,
 }
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,12 +37,15 @@ class Child:
     Args:
         command: Of the process.
         log: File for what it prints.
+        gpu: Whether it may see the GPU, and tokenise on all cores.
 
     Raises:
         NotRun: If it cannot load what it measures.
     """
 
-    def __init__(self, command: Sequence[str | Path], *, log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], *, log: Path, gpu: bool = False
+    ) -> None:
         self._log = log
         with log.open("w") as errors:
             self._process = subprocess.Popen(
@@ -51,7 +55,7 @@ class Child:
                 stderr=errors,
                 text=True,
                 cwd=ROOT,
-                env=child_environment(),
+                env=child_environment(gpu=gpu),
             )
         try:
             self._read()
@@ -136,7 +140,21 @@ def start_own(**options: Any) -> Child:
     """Start our encoder and indexes, loaded with options of `load_encoder`."""
     name = "-".join(["own", *map(str, options.values())])
     command = [sys.executable, "-m", "benchmarks.own_worker", json.dumps(options)]
-    return Child(command, log=FOLDER / f"{name}.log")
+    on_gpu = options.get("device", "cpu") != "cpu"
+    return Child(command, log=FOLDER / f"{name}.log", gpu=on_gpu)
+
+
+def start_on_gpu(name: str) -> Child:
+    """Start an encoder of `gpu_worker`; a peer in this environment if that has it.
+
+    Raises:
+        NotRun: If it cannot be loaded.
+    """
+    python: str | Path = sys.executable
+    if name != "own" and find_spec("sentence_transformers") is None:
+        python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
+    command = [python, "-m", "benchmarks.gpu_worker", name]
+    return Child(command, log=FOLDER / f"{name}.log", gpu=True)
 
 
 def peers_python(folder: Path, requirements: Path) -> Path:
@@ -162,11 +180,12 @@ def peers_python(folder: Path, requirements: Path) -> Path:
     return python
 
 
-def child_environment() -> dict[str, str]:
+def child_environment(*, gpu: bool = False) -> dict[str, str]:
     """The environment without a hub and without thread settings: each has its own."""
     kept = {name: x for name, x in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return kept | offline | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
+    on_cpu = {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+    kept |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    return kept if gpu else kept | on_cpu
 
 
 def interleave(

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -124,11 +124,15 @@ class TorchNetwork:
 
 
 class Graphs:
-    """Passes on a GPU, recorded when their shape is first met; threads share them."""
+    """Passes on a GPU, recorded when their shape is first met; threads share them.
+
+    Attributes:
+        made: By the name of what is computed, and the shape of the batch.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, _Shape], _Graph] = {}
-        self._one_at_a_time = threading.Lock()  # they share what lies between layers
+        self.made: dict[tuple[str, _Shape], Graph] = {}
+        self._one_at_a_time = threading.Lock()  # a graph has room for one batch
 
     def __reduce__(self) -> tuple[type["Graphs"], tuple[()]]:
         return Graphs, ()  # those of a copied model would read the old weights
@@ -148,13 +152,12 @@ class Graphs:
         shape = graph_shape(*tokens.ids.shape)
         assert shape is not None
         with self._one_at_a_time:
-            graph = self._made.get((name, shape))
-            if graph is None:
-                graph = self._made[name, shape] = _Graph(compute, shape, device)
-            yield graph(tokens)
+            if (name, shape) not in self.made:
+                self.made[name, shape] = Graph(compute, shape, device)
+            yield self.made[name, shape](tokens)
 
 
-class _Graph:
+class Graph:
     """A recorded pass over texts of one number and length, which the host lays ready.
 
     Vectors are copied to the host in the same go; hidden states stay where they are.
@@ -176,6 +179,7 @@ class _Graph:
                 self._result = found.copy_(made, non_blocking=True) if to_host else made
 
     def __call__(self, tokens: Tokens) -> torch.Tensor:
+        """Run it on a batch that fits; the result (n, ...) lasts until the next."""
         n, length = tokens.ids.shape
         self._rows[0, :n, :length], self._rows[1, :n, :length] = tokens.ids, tokens.mask
         self._rows[:, :n, length:] = 0
@@ -199,6 +203,7 @@ def _warmed_up(compute: Compute, inputs: torch.Tensor) -> torch.Tensor:
     return found
 
 
+@cache
 def graph_shape(n_texts: int, length: int) -> _Shape | None:
     """Find the smallest recorded shape, texts and tokens, that holds a batch, if any.
 

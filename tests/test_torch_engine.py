@@ -86,7 +86,7 @@ class Recorded:
 
 
 def test_a_shape_is_recorded_once_for_each_computation(monkeypatch):
-    monkeypatch.setattr(torch_engine, "_Graph", Recorded)
+    monkeypatch.setattr(torch_engine, "Graph", Recorded)
     Recorded.made, graphs = 0, Graphs()
     batches = [pad([[1] * n], 0) for n in (3, 8, 9, 12, 13)]  # shapes 8, 8, 12, 12, 16
     for name, times in [("sum", 1), ("mean", 2)]:
@@ -98,7 +98,7 @@ def test_a_shape_is_recorded_once_for_each_computation(monkeypatch):
 
 
 def test_one_pass_at_a_time(monkeypatch):
-    monkeypatch.setattr(torch_engine, "_Graph", Recorded)
+    monkeypatch.setattr(torch_engine, "Graph", Recorded)
     graphs, inside = Graphs(), []
 
     def alone(i):
@@ -113,12 +113,12 @@ def test_one_pass_at_a_time(monkeypatch):
 
 
 def test_a_copy_records_anew(tiny, monkeypatch):
-    monkeypatch.setattr(torch_engine, "_Graph", Recorded)
+    monkeypatch.setattr(torch_engine, "Graph", Recorded)
     graphs = Graphs()
     with graphs.run("x", lambda ids, mask: ids, pad([[1]], 0), "cuda"):
         pass
     for other in (copy.deepcopy(graphs), pickle.loads(pickle.dumps(graphs))):
-        assert not vars(other)["_made"]
+        assert not other.made
     copied = copy.deepcopy(tiny.network)
     assert copied.graphs is not tiny.network.graphs
     assert copied.model is not tiny.network.model
@@ -214,7 +214,7 @@ def test_on_a_gpu_weights_may_change_in_place():
 @on_gpu
 def test_on_a_gpu_small_batches_are_recorded_and_others_not():
     encoder = random_encoder(TINY, device="cuda", max_length=32)
-    made = vars(encoder.network.graphs)["_made"]
+    made = encoder.network.graphs.made
     encoder.encode(FILMS * 20)
     assert not made
     encoder.encode(FILMS[:1])
