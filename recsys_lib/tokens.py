@@ -185,12 +185,11 @@ def _each_ahead(
     if len(parts) < 2:
         yield from (token_ids(tokenizer, part) for part in parts)
         return
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(token_ids, tokenizer, parts[0])
-        for part in parts[1:]:
-            ready, coming = coming, thread.submit(token_ids, tokenizer, part)
-            yield ready.result()
-        yield coming.result()
+    with ThreadPoolExecutor(1) as thread:  # the interpreter is free meanwhile
+        coming = thread.submit(tokenizer.encode_batch_fast, parts[0])
+        for part in [*parts[1:], []]:
+            ready, coming = coming, thread.submit(tokenizer.encode_batch_fast, part)
+            yield [encoding.ids for encoding in ready.result()]
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:

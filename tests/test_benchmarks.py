@@ -319,7 +319,7 @@ def test_the_rows_of_a_gpu_say_factors_and_bounds(tmp_path, monkeypatch):
         "st-gpu": Asked({"request": 4.0, "encode": 900}),
         "st-gpu-bf16": Asked({"request": 3.0, "encode": 450}, noise=0.02),
     }
-    rows = gpu.one_text(children, 3)
+    rows = gpu.one_text(children, 30)
     rows += gpu.catalogue(children, gpu.QUICK, tflops=0.01, gbytes_per_s=1e6)
     found = {row.name: row for row in rows}
     values = {name: row.value.value for name, row in found.items()}

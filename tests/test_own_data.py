@@ -228,6 +228,20 @@ def test_the_ledger_shows_other_data_without_failing(mean: float, told: str) -> 
         ledger([claim], Results({"ch1": {}}, {}))
 
 
+@pytest.mark.parametrize(("mean", "told"), [(2.0, "holds"), (4.0, "does not hold")])
+def test_the_ledger_shows_a_gpu_without_failing(mean: float, told: str) -> None:
+    claim = Claim("c", "1.1", "It is small.", "holds", "So.", "ch1.mean < 3")
+    record = {"value": mean, "low": None, "high": None, "n": None, "unit": ""}
+    facts = {"device": "cuda", "gpu": "NVIDIA H100"}
+    page = ledger([claim], Results({"ch1": {"mean": record}}, facts))
+    assert "this one's, the NVIDIA H100, a model" in page
+    assert f"On this GPU\n: the rule {told}\n" in page
+    on_cpu = Results({"ch1": {"mean": record | {"value": 2.0}}}, {"device": "cpu"})
+    assert "On this GPU" not in ledger([claim], on_cpu)
+    with pytest.raises(BookError, match="no longer follows"):
+        ledger([claim], Results({"ch1": {"mean": record | {"value": 4.0}}}, {}))
+
+
 def test_tags_of_the_chapters_name_known_needs() -> None:
     for chapter in find_chapters(ROOT / "chapters"):
         tags = {t for c in chapter.notebook.cells for t in c.metadata.get("tags", [])}

@@ -6,7 +6,18 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
+from recsys_lib.tokens import (
+    ON_CPU,
+    ON_GPU,
+    Batching,
+    batching_on,
+    in_batches,
+    like_lengths,
+    load_tokenizer,
+    minilm_folder,
+    pad,
+    token_ids,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +75,46 @@ def test_reads_any_tokenizer_file(tmp_path):
     words.pre_tokenizer = Whitespace()
     words.save(str(tmp_path / "tokenizer.json"))
     assert token_ids(load_tokenizer(tmp_path, 3), ["toy or toy story"]) == [[1, 0, 1]]
+
+
+LIMITS = st.builds(
+    Batching,
+    texts=st.none() | st.integers(1, 5),
+    tokens=st.none() | st.integers(1, 30),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), max_size=20), LIMITS)
+def test_batches_hold_each_row_once_within_their_limits(lengths, limits):
+    rows = [[7] * n for n in lengths]
+    cuts = [*like_lengths(rows, limits)]
+    assert sorted(i for cut in cuts for i in cut) == list(range(len(rows)))
+    sizes = [[lengths[i] for i in cut] for cut in cuts]
+    assert sum(sizes, []) == sorted(lengths, reverse=True)
+    for size in sizes:
+        assert len(size) <= (limits.texts or 20)
+        padded = len(size) * size[0]
+        assert len(size) == 1 or padded <= (limits.tokens or padded)
+
+
+@pytest.mark.parametrize("ahead", [None, 1, 2, 3, 7, 50])
+def test_tokenising_ahead_gives_the_same_texts(tokenizer, ahead):
+    texts = ["toy", "toy toy", "", "space", "toy toy toy", "up", "war and toy"]
+    cuts: list[list[int]] = []
+    options = {"pad_id": 0, "cuts": cuts}
+    batches = in_batches(tokenizer, texts, Batching(texts=2, ahead=ahead), **options)
+    found = {}
+    for i, tokens in enumerate(batches):
+        for text, ids, mask in zip(cuts[i], tokens.ids, tokens.mask, strict=True):
+            found[text] = ids[mask == 1].tolist()
+    assert [found[i] for i in range(len(texts))] == token_ids(tokenizer, texts)
+
+
+def test_a_gpu_takes_larger_batches_and_a_text_that_is_none_is_refused(tokenizer):
+    assert batching_on("cpu") == ON_CPU
+    assert batching_on("cuda:0") == ON_GPU
+    assert ON_CPU.texts == 8
+    for texts in ("toy", ["toy", None]):
+        with pytest.raises(TypeError, match="must be"):
+            next(in_batches(tokenizer, texts, ON_GPU, pad_id=0, cuts=[]))

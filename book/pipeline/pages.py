@@ -40,14 +40,14 @@ Take it with you
 def ledger(claims: Sequence[Claim], results: Results) -> str:
     """Appendix B: every claim with its verdict, the records behind it, the correction.
 
-    On a reader's data the verdicts are shown beside what these data say.
+    On a reader's data, or a GPU, the verdicts are shown beside what was found there.
 
     Raises:
         BookError: Listing each claim whose verdict its own data no longer bear.
     """
-    own = str(results.facts.get("dataset", ""))
+    elsewhere = _elsewhere(results)
     fallen = [claim for claim in claims if judge(claim, results) is False]
-    if fallen and not own:
+    if fallen and not elsewhere:
         raise BookError(
             "\n".join(
                 f"claim {c.id} (section {c.section}): the verdict {c.verdict!r} no "
@@ -64,7 +64,7 @@ def ledger(claims: Sequence[Claim], results: Results) -> str:
 What the source document claims, what was measured, and the form that holds. Each
 verdict is carried by a rule over the recorded results or by a source; the book does
 not build when a rule stops being true. So far: {tally}.
-{_OF_OTHER_DATA.format(own) if own else ""}
+{elsewhere}
 {rows}
 """
 
@@ -77,14 +77,31 @@ are of your data, {}; beside each verdict stands whether its rule holds on them.
 it does not, that is a finding about your data, and no fault.
 :::
 """
-_ON_OTHER_DATA = {True: "the rule holds", False: "the rule does not hold", None: ""}
+_OF_A_CPU = """
+:::{{admonition}} The verdicts are of a processor
+:class: warning
+They were judged on a machine without a GPU, and stay. Where the numbers below are of
+this one's, the {}, a model may cost so little that a rule about its time does not hold;
+beside each verdict stands whether it does.
+:::
+"""
+_HERE = {True: "the rule holds", False: "the rule does not hold", None: ""}
+
+
+def _elsewhere(results: Results) -> str:
+    """What to say where the verdicts were not judged on the like; else nothing."""
+    if own := results.facts.get("dataset"):
+        return _OF_OTHER_DATA.format(own)
+    on_gpu = results.facts.get("device", "cpu") != "cpu"
+    return _OF_A_CPU.format(results.facts["gpu"]) if on_gpu else ""
 
 
 def _claim(claim: Claim, results: Results) -> str:
-    here = judge(claim, results) if "dataset" in results.facts else None
+    here = judge(claim, results) if _elsewhere(results) else None
+    where = "On your data" if "dataset" in results.facts else "On this GPU"
     shown = {
         "Measured": evidence(claim, results),
-        "On your data": _ON_OTHER_DATA[here],
+        where: _HERE[here],
         "Rule": f"`{claim.rule}`" if claim.rule else "",
         "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
         "Source": claim.source,
