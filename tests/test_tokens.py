@@ -91,7 +91,7 @@ def test_batches_hold_each_row_once_within_their_limits(lengths, limits):
     cuts = [*like_lengths(rows, limits)]
     assert sorted(i for cut in cuts for i in cut) == list(range(len(rows)))
     sizes = [[lengths[i] for i in cut] for cut in cuts]
-    assert sum(sizes, []) == sorted(lengths, reverse=True)
+    assert [n for size in sizes for n in size] == sorted(lengths, reverse=True)
     for size in sizes:
         assert len(size) <= (limits.texts or 20)
         padded = len(size) * size[0]
