@@ -76,13 +76,15 @@ class Child:
         Raises:
             NotRun: If it fails, or the child is gone.
         """
-        return self._exchange(operation, save, args)["value"]
+        return self._exchange(op=operation, save=save and str(save), args=args)["value"]
 
-    def time_ms(
-        self, operation: str, *, save: Path | None = None, **args: Any
-    ) -> float:
+    def time_ms(self, operation: str, **args: Any) -> float:
         """Run an operation and return its time; errors as of `ask`."""
-        return float(self._exchange(operation, save, args)["ms"])
+        return float(self._exchange(op=operation, args=args)["ms"])
+
+    def turn_ms(self, operation: str, turn: Sequence[dict[str, Any]]) -> Milliseconds:
+        """Run an operation once for each arguments without a rest; their times."""
+        return np.array(self._exchange(op=operation, turn=turn)["ms"])
 
     def close(self) -> None:
         """End the process; after too long, by force."""
@@ -97,8 +99,7 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def _exchange(self, operation: str, save: Path | None, args: Any) -> dict[str, Any]:
-        request = {"op": operation, "save": save and str(save), "args": args}
+    def _exchange(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin
         self._process.send_signal(signal.SIGCONT)
         try:
@@ -189,38 +190,33 @@ def child_environment(*, gpu: bool = False) -> dict[str, str]:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[int], float]],
+    calls: Mapping[str, Callable[[int], Any]],
     *,
     rounds: int,
     warmup: int = 5,
-    in_a_row: int = 1,
     seed: int = 0,
 ) -> dict[str, Milliseconds]:
     """Ask each child in turn, in random order.
 
     Args:
-        calls: Name -> function of the round's number that returns milliseconds.
+        calls: Name -> function of the round's number that returns milliseconds, of one
+            call or of several.
         rounds: Rounds that count.
         warmup: Rounds before them.
-        in_a_row: Rounds of one turn. Caches hold what the one before has left there: of
-            several rounds the first, which brings its own data back, is asked twice.
         seed: Of the orders.
 
     Returns:
-        Name -> (rounds,) milliseconds; element i is of round i.
+        Name -> (rounds,) milliseconds or, of n calls a round, (n * rounds,), those of
+        the first round first.
     """
     rng, names = np.random.default_rng(seed), list(calls)
-    samples = {name: np.empty(rounds) for name in names}
-    for start in range(-warmup, rounds, in_a_row):
-        turn = range(start, min(start + in_a_row, rounds))
+    samples: dict[str, list[Any]] = {name: [] for name in names}
+    for i in range(-warmup, rounds):
         for name in (names[j] for j in rng.permutation(len(names))):
-            if in_a_row > 1:
-                calls[name](max(start, 0))
-            for i in turn:
-                elapsed_ms = calls[name](max(i, 0))
-                if i >= 0:
-                    samples[name][i] = elapsed_ms
-    return samples
+            elapsed_ms = calls[name](max(i, 0))
+            if i >= 0:
+                samples[name].append(elapsed_ms)
+    return {name: np.array(taken, float).ravel() for name, taken in samples.items()}
 
 
 def _run(command: Sequence[str | Path]) -> None:

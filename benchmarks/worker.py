@@ -26,7 +26,9 @@ def answer_requests(
 
     A request is ``{"op": name, "save": path or None, "args": {...}}``; its reply holds
     "ms", the time of the operation alone, and "value", its JSON. An array is saved in
-    the file named by "save", if any. What fails replies {"error": reason}.
+    the file named by "save", if any. With {"turn": [args, ...]} in place of "args" the
+    operation runs once for each, one after the other, and "ms" is a list. What fails
+    replies {"error": reason}.
 
     Args:
         make: Loads what is measured; the first reply says whether it could.
@@ -71,15 +73,21 @@ def _end_with_parent() -> None:
 
 
 def _answer(operations: Operations, request: Mapping[str, Any]) -> dict[str, Any]:
-    operation, args = operations[request["op"]], request.get("args", {})
-    start = time.perf_counter()
-    value = operation(**args)
-    elapsed_ms = (time.perf_counter() - start) * 1e3
+    operation = operations[request["op"]]
+    if "turn" in request:
+        return {"ms": [_timed(operation, args)[0] for args in request["turn"]]}
+    elapsed_ms, value = _timed(operation, request.get("args", {}))
     if isinstance(value, np.ndarray):
         if path := request.get("save"):
             np.save(path, value)
         value = list(value.shape)
     return {"ms": elapsed_ms, "value": value}
+
+
+def _timed(operation: Callable[..., Any], args: Mapping[str, Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    value = operation(**args)
+    return (time.perf_counter() - start) * 1e3, value
 
 
 def _reply(replies: TextIO, content: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """The items nearest by inner product: exact, or faster at the price of some recall.
 
 Four kinds, over faiss: `flat` reads every vector; `int8` reads a quarter of the bytes;
-`binary` compares sign bits, then ranks a shortlist exactly; `hnsw` walks a graph. Give
-`binary` and `hnsw` vectors of one length, unit vectors say: neither sees the length.
+`binary` compares sign bits, then ranks a shortlist exactly; `hnsw` walks a graph over
+copies in bfloat16, then ranks what it found exactly. Give `binary` and `hnsw` vectors
+of one length, unit vectors say: neither sees the length.
 """
 
 import os
@@ -56,7 +57,7 @@ class Index:
             k: At least 1; where fewer items are held, empty slots (id -1, score -inf)
                 follow them, since a catalogue may shrink between two requests.
             effort: Fraction of the items that `binary` shortlists and `hnsw` keeps in
-                view, in (0, 1]; at 1 both answer as `flat` does. None is 20 max(k, 10)
+                view, in (0, 1]; at 1 both answer as `flat` does. None is 13 max(k, 10)
                 and 7 max(k, 10) items. `flat` and `int8` always look at all.
 
         Returns:
@@ -71,7 +72,7 @@ class Index:
             raise ValueError(f"k must be >= 1; got {k}")
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
-        if not len(rows) or not len(self):
+        if not (len(rows) and self._store.kept.any()):
             empty = np.full((len(rows), k), -1)
             return TopN(empty, np.full(empty.shape, -np.inf, np.float32))
         scores, slots = self._store.nearest(rows, k, effort)
@@ -162,7 +163,8 @@ def build_index(
         TypeError: If ids are not integers.
         ValueError: If vectors, ids, kind or device do not fit.
 
-    Source: Malkov & Yashunin, TPAMI 42(4), 2020, doi 10.1109/TPAMI.2018.2889473 (hnsw).
+    Source: Malkov & Yashunin, TPAMI 42(4), 2020, doi 10.1109/TPAMI.2018.2889473 (hnsw);
+        Charikar, STOC 2002, doi 10.1145/509907.509965 (signs).
 
     >>> index = build_index([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], ids=[7, 8, 9])
     >>> index.search([[0.0, 2.0]], 2).items.tolist()

@@ -133,23 +133,19 @@ def test_rounds_are_interleaved_and_warm_up_does_not_count():
     assert len({tuple(asked[i : i + 2]) for i in range(0, 10, 2)}) == 2  # both orders
 
 
-def test_several_rounds_in_a_row_begin_with_one_that_does_not_count():
+def test_a_round_of_several_calls_gives_each_its_time():
+    ms = interleave({"a": lambda i: [i, i + 0.5]}, rounds=2, warmup=1)
+    assert ms["a"].tolist() == [0, 0.5, 1, 1.5]
+
+
+def test_a_turn_is_one_request_and_a_time_for_each_call():
     asked = []
-
-    def call(name):
-        def timed(i):
-            asked.append((name, i))
-            return float(len(asked))
-
-        return timed
-
-    ms = interleave({"a": call("a"), "b": call("b")}, rounds=3, warmup=2, in_a_row=2)
-    turns = [[0, 0, 0], [0, 0, 1], [2, 2]]  # of warm-up, of two, of one that is left
-    own = [i for name, i in asked if name == "a"]
-    assert own == [i for turn in turns for i in turn]
-    assert [name for name, _ in asked[:3]] in (["a"] * 3, ["b"] * 3)
-    assert (np.diff(ms["a"]) > 0).all()
-    assert ms["a"][1] - ms["a"][0] == 1
+    offered = {"x": lambda number: asked.append(number)}
+    turn = [{"number": 3}, {"number": 4}]
+    _, reply = replies(lambda: offered, {"op": "x", "turn": turn})
+    assert asked == [3, 4]
+    assert len(reply["ms"]) == 2
+    assert all(0 <= ms < 100 for ms in reply["ms"])
 
 
 def test_the_peers_are_installed_once_for_each_requirements(tmp_path, monkeypatch):
