@@ -19,7 +19,8 @@ from benchmarks.peers import (
 )
 from benchmarks.report import Row, exact, not_run
 from benchmarks.request import EXACT, own_rows, units
-from benchmarks.vectors import DIM, IN_A_ROW, K, synthetic
+from benchmarks.vectors import DIM, IN_A_ROW, synthetic
+from benchmarks.vectors import turn as search
 from recsys_lib.datasets import load_clothing_reviews, load_movielens
 from recsys_lib.intervals import bootstrap_interval
 from recsys_lib.latency import ratio
@@ -40,7 +41,7 @@ class Rounds:
     vectors: int
 
 
-QUICK, FULL = Rounds(30, 2, 20, 500, 20_000), Rounds(400, 5, 200, None, 200_000)
+QUICK, FULL = Rounds(30, 2, 20, 500, 20_000), Rounds(400, 4, 200, None, 200_000)
 
 
 def run(bounds: Bounds, *, quick: bool) -> list[Row]:
@@ -80,18 +81,11 @@ def one_text(children: dict[str, Child], n: int) -> list[Row]:
     texts = [str(x) for x in np.random.default_rng(0).permutation(items)]
     for text in texts:  # every length is met: each graph is recorded
         children["own"].ask("request", text=text)
-
-    def ask(child: Child, i: int) -> float:
-        return child.time_ms("request", text=texts[i % len(texts)])
-
-    def replay(i: int) -> float:
-        children["own"].ask("lay_ready", text=texts[i % len(texts)])
-        return children["own"].time_ms("replay")
-
-    calls = {name: partial(ask, child) for name, child in children.items()}
-    calls["replay"] = replay
-    cold = interleave(calls, rounds=n // IN_A_ROW)
-    ms = interleave(calls, rounds=n, in_a_row=IN_A_ROW)
+    turns = {name: partial(turn, child, texts) for name, child in children.items()}
+    turns["replay"] = partial(replays, children["own"], texts)
+    ms = interleave(turns, rounds=n // IN_A_ROW, warmup=1)
+    calls = {name: partial(ask, child, texts) for name, child in children.items()}
+    cold = interleave(calls, rounds=n // IN_A_ROW, warmup=1)
     rows = [
         Row("gpu", f"one text, {row.name}", row.value, row.unit)
         for row in own_rows(ms["own"], "")
@@ -112,6 +106,24 @@ def one_text(children: dict[str, Child], n: int) -> list[Row]:
             note = f"{np.quantile(ms[name], quantile):.2f} ms"
             rows.append(Row("gpu", label, over, target=least, note=note))
     return rows
+
+
+def ask(child: Child, texts: list[str], i: int) -> float:
+    """Time of a text after others have used processor and GPU."""
+    return child.time_ms("request", text=texts[i % len(texts)])
+
+
+def turn(child: Child, texts: list[str], i: int) -> Milliseconds:
+    """Times of the texts of round i in a row; those before them do not count."""
+    numbers = range((i - 1) * IN_A_ROW, (i + 1) * IN_A_ROW)
+    asked = [{"text": texts[number % len(texts)]} for number in numbers]
+    return child.turn_ms("request", asked)[IN_A_ROW:]
+
+
+def replays(own: Child, texts: list[str], i: int) -> Milliseconds:
+    """Times of the graph that the first text of round i runs, and of nothing else."""
+    own.ask("lay_ready", text=texts[i * IN_A_ROW % len(texts)])
+    return own.turn_ms("replay", [{} for _ in range(2 * IN_A_ROW)])[IN_A_ROW:]
 
 
 def catalogue(
@@ -186,9 +198,6 @@ def searches(rounds: Rounds) -> list[Row]:
     np.save(files["path"], vectors[n_queries:])
     np.save(files["queries"], vectors[:n_queries])
 
-    def ask(child: Child, i: int) -> float:
-        return child.time_ms("search", number=i % n_queries, k=K)
-
     try:
         with (
             start_own(kind="flat") as cpu,
@@ -196,8 +205,9 @@ def searches(rounds: Rounds) -> list[Row]:
         ):
             for child in (cpu, gpu):
                 child.ask("prepare", **{name: str(x) for name, x in files.items()})
-            calls = {"cpu": partial(ask, cpu), "gpu": partial(ask, gpu)}
-            ms = interleave(calls, rounds=rounds.searches)
+            both = {"cpu": cpu, "gpu": gpu}
+            turns = {x: partial(search, both[x], n_queries) for x in both}
+            ms = interleave(turns, rounds=rounds.searches // IN_A_ROW, warmup=1)
     except NotRun as reason:
         return [not_run("gpu", label, reason)]
     note = f"{np.median(ms['cpu']):.2f} and {np.median(ms['gpu']):.3f} ms"

@@ -9,7 +9,8 @@ import openvino
 from openvino import opset13 as ops
 
 from recsys_lib.embeddings import Encoder, Engine, resolve_options
-from recsys_lib.openvino_engine import OpenVinoNetwork, compiled, describe
+from recsys_lib.openvino_engine import OpenVinoNetwork, compiled
+from recsys_lib.openvino_graph import describe
 from recsys_lib.tokens import batching_on, fitting_tokenizer, minilm_folder
 
 ARCHITECTURES: dict[str, dict[str, int]] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib import onnx_engine, openvino_engine
+from recsys_lib import onnx_engine, openvino_engine, openvino_graph
 from recsys_lib.conversion import hashes_of
 from recsys_lib.kept import keep, sha256_of
 from recsys_lib.latency import Clock, measure_interleaved
@@ -64,9 +64,10 @@ def fastest(
         }
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
-    made_of = [*hashes_of(folder), *openvino_engine.made_by(), *onnx_engine.made_by()]
+    made_of = [*hashes_of(folder), *openvino_graph.made_by(), *onnx_engine.made_by()]
     made_of += [describe_machine().cpu, str(choices)]
-    home = keep("choice", [*made_of, sha256_of(Path(__file__))], measure)
+    code = [Path(str(x)) for x in (__file__, openvino_engine.__file__)]
+    home = keep("choice", [*made_of, *map(sha256_of, code)], measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
 

@@ -1,6 +1,6 @@
 """The ONNX Runtime engine: a BERT encoder, written as `onnx_graph`.
 
-What was converted is kept on disk, as by `openvino_engine`.
+What was converted is kept on disk, as by `openvino_graph`.
 """
 
 import threading

@@ -1,35 +1,34 @@
-"""The OpenVINO engine: a transformer compiled for the CPU; torch only converts it.
-
-What was converted is kept on disk under a hash of all that it was made of, so that a
-stale copy is never found; a damaged one is made again.
-"""
+"""The OpenVINO engine: a graph of `openvino_graph`, compiled for the CPU and run."""
 
 import hashlib
-import io
-import os
 import threading
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest.mock import patch
 
 import numpy as np
 import openvino
 
 from recsys_lib import conversion
 from recsys_lib.conversion import Vectors
-from recsys_lib.kept import keep, sha256_of
+from recsys_lib.openvino_graph import (
+    NOTE,
+    constants,
+    convert,
+    keep_model,
+    made_by,
+    quantized,
+)
 from recsys_lib.provenance import usable_cores
-from recsys_lib.tokens import Ints, Tokens, pad
+from recsys_lib.tokens import Ints, Tokens
 
 BUCKETS = (8, 12, 16, 20, 24, 32)  # lengths of one text with a model of their own
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+_STEP = 8  # lengths of a batch are multiples, so that few shapes are met
+_POSITIONS = 512  # what every model has
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
-_NOTE = "recsys_lib"
 
 openvino.Type.i64.to_dtype()  # two threads in its first call would wait for ever
 
@@ -67,13 +66,13 @@ class OpenVinoNetwork:
     @property
     def n_parameters(self) -> int:
         """Number of weights of the model that was converted."""
-        n: int = self._model.get_rt_info([_NOTE, "n_parameters"]).astype(int)
+        n: int = self._model.get_rt_info([NOTE, "n_parameters"]).astype(int)
         return n
 
     @property
     def size_bytes(self) -> int:
         """Memory of the weights, as the precision keeps them."""
-        stored: int = sum(c.get_byte_size() for c in _constants(self._model))
+        stored: int = sum(c.get_byte_size() for c in constants(self._model))
         return stored // 2 if self.precision == "bfloat16" else stored
 
     @property
@@ -83,8 +82,8 @@ class OpenVinoNetwork:
         Raises:
             ValueError: If the model is quantized and holds them no more.
         """
-        name = self._model.get_rt_info([_NOTE, "token_table"]).astype(str)
-        for constant in _constants(self._model):
+        name = self._model.get_rt_info([NOTE, "token_table"]).astype(str)
+        for constant in constants(self._model):
             if constant.get_friendly_name() == name and constant.data.dtype.kind == "f":
                 return np.array(constant.data, dtype=np.float32)
         raise ValueError("the token table must be of float32; got a quantized model")
@@ -116,6 +115,9 @@ class OpenVinoNetwork:
         """Hidden states, in memory that is lent to another run afterwards."""
         n, length = tokens.ids.shape
         bucket = min((b for b in BUCKETS if n == 1 and b >= length), default=0)
+        more = -length % _STEP
+        if more and not bucket and length + more <= _POSITIONS:
+            tokens = _padded(tokens, more)
         idle = self._idle[bucket, n_threads]
         try:
             run = idle.pop()
@@ -168,10 +170,22 @@ def compiled(
     options = {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * n_threads,
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": _hint(precision),
         "ENABLE_CPU_PINNING": False,  # processes would pin to the same core
     }
     return openvino.Core().compile_model(model, "CPU", options)
+
+
+def _hint(precision: str) -> str:
+    """How to compute; of an int8 model that is what was not quantized."""
+    wide = precision == "float32" or (precision == "int8" and not has_bfloat16())
+    return "f32" if wide else "bf16"
+
+
+def _padded(tokens: Tokens, more: int) -> Tokens:
+    """Lengthen a batch; the mask hides what is added."""
+    ids, mask = (np.pad(x, ((0, 0), (0, more))) for x in (tokens.ids, tokens.mask))
+    return Tokens(ids, mask)
 
 
 def load_network(
@@ -200,102 +214,11 @@ def load_network(
         ids = b"".join(tokens.ids.tobytes() for tokens in calibration)
         made_of.append(hashlib.sha256(ids).hexdigest())
         plain = model
-        model = keep_model(made_of, lambda: _quantized(plain, calibration))
+        model = keep_model(made_of, lambda: quantized(plain, calibration))
     return OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
-
-
-def convert(network: Any) -> openvino.Model:
-    """Convert a `torch_engine.TorchNetwork` of float32 on the CPU, in memory.
-
-    >>> from recsys_lib.torch_engine import random_network
-    >>> sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
-    >>> tiny = random_network(sizes, device="cpu", precision="float32", seed=0)
-    >>> OpenVinoNetwork(convert(tiny), precision="float32").dim
-    8
-    """
-    import torch
-
-    from recsys_lib.torch_engine import quiet_transformers
-
-    class Hidden(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = network.model
-
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
-            return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-
-    example = pad([[1, 2, 3], [1, 2]], 0)
-    inputs = tuple(torch.from_numpy(x) for x in (example.ids, example.mask))
-    with quiet_transformers(), _quiet(), torch.inference_mode():
-        model = openvino.convert_model(Hidden().eval(), example_input=inputs)
-    table = network.token_table
-    name = next(
-        c.get_friendly_name()
-        for c in _constants(model)
-        if list(c.shape) == list(table.shape) and np.array_equal(c.data, table)
-    )
-    return describe(model, n_parameters=network.n_parameters, token_table=name)
-
-
-def made_by() -> list[str]:
-    """Name what turns weights into a model here: this code, the library's version."""
-    code = [sha256_of(Path(str(x))) for x in (__file__, conversion.__file__)]
-    return [*code, openvino.__version__]
 
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 by instructions of its own."""
     abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in abilities
-
-
-def describe(
-    model: openvino.Model, *, n_parameters: int, token_table: str
-) -> openvino.Model:
-    """Note in a model what its graph does not tell; saved with it."""
-    model.set_rt_info(n_parameters, [_NOTE, "n_parameters"])
-    model.set_rt_info(token_table, [_NOTE, "token_table"])
-    return model
-
-
-def keep_model(
-    made_of: Sequence[str], make: Callable[[], openvino.Model]
-) -> openvino.Model:
-    """Return a converted model made before of the same, or make it now and keep it."""
-
-    def save(folder: Path) -> None:
-        openvino.save_model(make(), folder / "model.xml", compress_to_fp16=False)
-
-    return openvino.Core().read_model(keep("openvino", made_of, save) / "model.xml")
-
-
-def _constants(model: openvino.Model) -> list[Any]:
-    return [op for op in model.get_ops() if op.get_type_name() == "Constant"]
-
-
-def _quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
-    with _quiet():
-        import nncf
-
-        rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
-        kind = nncf.ModelType.TRANSFORMER
-        # correcting biases moved no vector's cosine by 1e-4, in a third of the time
-        options = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
-        return nncf.quantize(
-            model,
-            rows,
-            model_type=kind,
-            subset_size=len(calibration),
-            advanced_parameters=options,
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the converters print nothing, and report nothing to their makers."""
-    silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
-    with patch.dict(os.environ, silent), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, on shapes that vary
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield

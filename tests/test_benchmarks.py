@@ -300,6 +300,9 @@ class Asked:
     def time_ms(self, operation, **arguments):
         return self.ms[operation]
 
+    def turn_ms(self, operation, turn):
+        return np.full(len(turn), self.ms[operation])
+
 
 def test_without_a_gpu_its_bench_is_not_run(monkeypatch):
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)

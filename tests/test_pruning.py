@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from recsys_lib.architectures import random_encoder
 from recsys_lib.embeddings import load_encoder
-from recsys_lib.openvino_engine import OpenVinoNetwork, convert
+from recsys_lib.openvino_engine import OpenVinoNetwork
+from recsys_lib.openvino_graph import convert
 from recsys_lib.pruning import (
     least_important,
     remove_heads,
