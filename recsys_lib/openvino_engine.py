@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from recsys_lib.openvino_graph import (
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens
 
-BUCKETS = (8, 12, 16, 20, 24, 32)  # lengths of one text with a model of their own
+BUCKETS = (12, 16, 20, 32)  # lengths of one text with a model of their own
 _STEP = 8  # lengths of a batch are multiples, so that few shapes are met
 _POSITIONS = 512  # what every model has
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
@@ -53,7 +53,8 @@ class OpenVinoNetwork:
     ) -> None:
         self._model, self.precision = model, precision
         self._n_threads = n_threads or usable_cores()
-        self._compiled: dict[_Shape, openvino.CompiledModel] = {}
+        self._compiled: defaultdict[_Shape, deque[openvino.CompiledModel]]
+        self._compiled = defaultdict(deque)
         self._compiling = threading.Lock()
         self._idle: defaultdict[_Shape, list[_Run]] = defaultdict(list)
 
@@ -122,22 +123,30 @@ class OpenVinoNetwork:
         try:
             run = idle.pop()
         except IndexError:
-            run = _Run(self._compile(bucket, n_threads), bucket)
+            run = _Run(self._model_for(bucket, n_threads), bucket)
         yield run(tokens)[:, :length]
         idle.append(run)
 
-    def _compile(self, length: int, n_threads: int) -> openvino.CompiledModel:
-        """For one text of this length, or any batch if 0; compiled once."""
+    def _model_for(self, length: int, n_threads: int) -> openvino.CompiledModel:
+        """For one text of this length, or any batch if 0.
+
+        Passes through one model wait for each other: it is compiled once for each pass
+        that the cores can run at once.
+        """
         with self._compiling:
-            if (length, n_threads) in self._compiled:
-                return self._compiled[length, n_threads]
-            model = self._model
-            if length:
-                model = model.clone()
-                model.reshape({port: [1, length] for port in model.inputs})
-            made = compiled(model, precision=self.precision, n_threads=n_threads)
-            self._compiled[length, n_threads] = made
-            return made
+            models = self._compiled[length, n_threads]
+            if len(models) < max(usable_cores() // n_threads, 1):
+                models.append(self._compile(length, n_threads))
+            else:
+                models.rotate()
+            return models[-1]
+
+    def _compile(self, length: int, n_threads: int) -> openvino.CompiledModel:
+        model = self._model
+        if length:
+            model = model.clone()
+            model.reshape({port: [1, length] for port in model.inputs})
+        return compiled(model, precision=self.precision, n_threads=n_threads)
 
 
 class _Run:
@@ -164,12 +173,10 @@ class _Run:
 def compiled(
     model: openvino.Model, *, precision: str = "float32", n_threads: int | None = None
 ) -> openvino.CompiledModel:
-    """Compile for the CPU; as many passes run at once as leave each its threads."""
-    n_threads = n_threads or usable_cores()
-    streams = max(usable_cores() // n_threads, 1)
+    """Compile for the CPU, to run in the caller's thread and n_threads - 1 others."""
     options = {
-        "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": streams * n_threads,
+        "NUM_STREAMS": 1,  # of more, each has a thread that a pass is handed over to
+        "INFERENCE_NUM_THREADS": n_threads or usable_cores(),
         "INFERENCE_PRECISION_HINT": _hint(precision),
         "ENABLE_CPU_PINNING": False,  # processes would pin to the same core
     }

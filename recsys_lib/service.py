@@ -114,8 +114,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with batcher:
-            warm = [asyncio.to_thread(_warm_up, recommender) for _ in range(workers)]
-            await asyncio.gather(*warm)
+            await _warm_up(recommender, workers)
             app.state.ready = True
             yield
             app.state.ready = False
@@ -141,12 +140,16 @@ def answer(recommender: Recommender, queries: Sequence[Query]) -> list[bytes]:
     return [_json(next(found[not query.text]), query.k) for query in queries]
 
 
-def _warm_up(recommender: Recommender) -> None:
-    """Meet short and long texts, alone and together: engines compile as they come."""
-    queries = [Query(text="a film " * n) for n in (3, 5, 7, 9, 11, 15, 30)]
-    for query in queries:
-        answer(recommender, [query])
-    answer(recommender, [*queries, Query(history=[])])
+async def _warm_up(recommender: Recommender, workers: int) -> None:
+    """Meet short and long texts, alone and together, in all workers at once.
+
+    Engines compile as shapes come, for each thread that asks at the same time.
+    """
+    queries = [Query(text="a film " * n) for n in (3, 6, 8, 11, 30)]
+    batches = [[query] for query in queries] + [[*queries, Query(history=[])]]
+    for batch in batches:
+        calls = [asyncio.to_thread(answer, recommender, batch) for _ in range(workers)]
+        await asyncio.gather(*calls)
 
 
 class _BareRoute(APIRoute):
@@ -256,16 +259,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
     engines = "auto, torch, openvino or onnxruntime"
     parser.add_argument("--engine", default="auto", help=engines)
-    parser.add_argument("--max-batch", type=int, default=4)
+    parser.add_argument("--max-batch", type=int, help="default: 1, on torch 32")
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
-    options = vars(parser.parse_args())
+    given = vars(parser.parse_args())
+    options = {name: x for name, x in given.items() if x is not None}
     host, port, engine = (options.pop(name) for name in ("host", "port", "engine"))
     # after a wrong option: these take seconds
     from recsys_lib.embeddings import calibration_sample, load_encoder
 
-    # one pass a core answers more, and sooner under load, than all cores on each pass
-    workers = 1 if engine == "torch" else usable_cores()
+    # one pass a core answers more, and sooner under load, than all cores on each pass;
+    # compiled for its length, a text alone costs no more than its share of a batch
+    workers, most = (1, 32) if engine == "torch" else (usable_cores(), 1)
+    options = {"max_batch": most} | options
     known = calibration_sample(load_movielens().items["text"].tolist())
     encoder = load_encoder(engine=engine, n_threads=1, calibration=known)
     recommender = movielens_recommender(encoder)

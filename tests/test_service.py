@@ -9,8 +9,10 @@ import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import settings
 
+from recsys_lib.openvino_engine import BUCKETS
 from recsys_lib.recommender import Recommendation
 from recsys_lib.service import MAX_BODY_BYTES, Query, answer, create_app, main
+from recsys_lib.tokens import load_tokenizer, minilm_folder, token_ids
 
 IDS = [str(i) for i in range(200)]
 
@@ -64,7 +66,15 @@ def test_a_text_and_a_history_are_answered(client, slow):
 def test_each_worker_warms_up(slow):
     with TestClient(create_app(slow, workers=2)):
         sizes = sorted(len(batch) for batch in slow.batches)
-    assert sizes == [1] * 16 + [7] * 2
+    assert sizes == [1] * 12 + [5] * 2
+
+
+def test_the_warm_up_meets_every_length_that_has_a_model(slow):
+    with TestClient(create_app(slow)):
+        texts = [text for batch in slow.batches for text in batch if text]
+    rows = token_ids(load_tokenizer(minilm_folder(), 128), texts)
+    met = {min((b for b in BUCKETS if b >= len(row)), default=0) for row in rows}
+    assert met == {*BUCKETS, 0}
 
 
 def test_a_batch_gives_each_query_its_own_answer_and_k():
@@ -135,7 +145,7 @@ def test_before_the_start_it_is_alive_but_not_ready(slow):
     assert refused.headers["retry-after"] == "1"
     with client:
         assert client.get("/ready").status_code == 200
-        assert [len(batch) for batch in slow.batches] == [1] * 7 + [7, 1]  # warm
+        assert [len(batch) for batch in slow.batches] == [1] * 5 + [5, 1]  # warm
     assert client.get("/ready").status_code == 503
 
 
