@@ -76,9 +76,11 @@ class Index:
             empty = np.full((len(rows), k), -1)
             return TopN(empty, np.full(empty.shape, -np.inf, np.float32))
         scores, slots = self._store.nearest(rows, k, effort)
-        found = slots >= 0
-        items = np.where(found, self._ids[slots], -1)
-        return TopN(items, np.where(found, scores, np.float32(-np.inf)))
+        items = self._ids[slots]
+        none = slots < 0
+        if none.any():
+            items[none], scores[none] = -1, -np.inf
+        return TopN(items, scores)
 
     def add(self, ids: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
         """Add items; `int8` clips what leaves the range of the first vectors it held.

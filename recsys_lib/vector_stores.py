@@ -110,19 +110,19 @@ class VectorStore:
         width = _SEEN_PER_ITEM.get(self.kind, n_slots) * max(k, 10)
         if effort is not None and self.kind in _SEEN_PER_ITEM:
             width = max(k, math.ceil(effort * n_slots))
-        with _at_most_threads(len(rows)):
-            if width >= n_slots:
-                return self._scan(rows, k)
-            if self.kind == "binary":
+        if width >= n_slots:
+            return self._scan(rows, k)
+        if self.kind == "binary":
+            with _at_most_threads(len(rows)):
                 return self._rescored(rows, k, width)
-            walk = faiss.SearchParametersHNSW(efSearch=width, sel=self._selector)
-            options = faiss.IndexRefineSearchParameters(
-                k_factor=_RESCORED, base_index_params=walk
-            )
-            scores, slots = self.faiss_index.search(rows, k, params=options)
-            if (slots < 0).any():  # many equal vectors can part the graph
-                return self._scan(rows, k)
-            return scores, slots
+        walk = faiss.SearchParametersHNSW(efSearch=width, sel=self._selector)
+        options = faiss.IndexRefineSearchParameters(
+            k_factor=_RESCORED, base_index_params=walk
+        )
+        scores, slots = self.faiss_index.search(rows, k, params=options)
+        if (slots < 0).any():  # many equal vectors can part the graph
+            return self._scan(rows, k)
+        return scores, slots
 
     def _scan(self, rows: Rows, k: int) -> tuple[Rows, Slots]:
         if self._gpu_copy and k <= _MAX_K_ON_GPU:
@@ -189,7 +189,7 @@ def _gpu_number(device: str, kind: Kind) -> int | None:
 
 @contextmanager
 def _at_most_threads(n_queries: int) -> Iterator[None]:
-    """Faiss shares out queries: for one, to wake a second thread is only a cost."""
+    """Counting bits wakes every thread, for one query too: only a cost."""
     before = faiss.omp_get_max_threads()  # of the calling thread alone
     faiss.omp_set_num_threads(min(n_queries, before))
     try:
