@@ -18,7 +18,7 @@ from recsys_lib.ranking import TopN
 from recsys_lib.vector_stores import Kind, Rows, VectorStore, faiss
 
 Ids = npt.NDArray[np.int64]
-_FORMAT = "recsys_lib index 1"
+_FORMAT = "recsys_lib index 2"
 
 
 class Index:
