@@ -163,7 +163,13 @@ def bert(sizes: Mapping[str, int], weight: Weight) -> openvino.Model:
         hidden = dense(hidden, f"{layer}.output.dense", wide, dim)
         x = norm(ops.add(x, hidden), f"{layer}.output.LayerNorm")
     model = openvino.Model([x], [ids, mask])
-    return describe(model, n_parameters=n_parameters, token_table=_WORDS)
+    n_positions = sizes["max_position_embeddings"]
+    return describe(
+        model,
+        n_parameters=n_parameters,
+        n_positions=n_positions,
+        token_table=_WORDS,
+    )
 
 
 _PARTS = ("query", "key", "value")

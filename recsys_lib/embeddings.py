@@ -28,6 +28,7 @@ from recsys_lib.tokens import (
     in_batches,
     minilm_folder,
     pad,
+    strings,
     token_ids,
 )
 
@@ -126,17 +127,17 @@ class Encoder:
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        if len(texts) == 1:  # the rest would cost a request a tenth of a millisecond
-            return self.network.encode([self.tokenize(texts)], self.pooling)[0]
+        given = strings(texts)
+        if len(given) == 1:  # the rest would cost a request a tenth of a millisecond
+            return self.network.encode([self.tokenize(given)], self.pooling)[0]
         batching = self.batching if batch_size is None else Batching(texts=batch_size)
         cuts: list[list[int]] = []
-        batches: Any = in_batches(
-            self.tokenizer, texts, batching, pad_id=self.pad_id, cuts=cuts
-        )
-        if batching.ahead is None:  # nothing can run before all is tokenised
+        options: Any = {"pad_id": self.pad_id, "cuts": cuts}
+        batches: Any = in_batches(self.tokenizer, given, batching, **options)
+        if self.engine != "torch":  # the others want to know how many there are
             batches = list(batches)
         encoded = self.network.encode(batches, self.pooling)
-        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        vectors = np.empty((len(given), self.dim), dtype=np.float32)
         for cut, part in zip(cuts, encoded, strict=True):
             vectors[cut] = part
         return vectors
@@ -283,8 +284,8 @@ def _check_gpu(engine: str, device: str) -> None:
     import torch
 
     if engine != "torch" or not torch.cuda.is_available():
-        got = f"got {device!r}"
-        raise ValueError(f'device must be "cpu" for {engine} or without a GPU; {got}')
+        wanted = f'device must be "cpu" for {engine} or without a GPU'
+        raise ValueError(f"{wanted}; got {device!r}")
 
 
 def _folder(model: str | Path | None) -> Path:
@@ -295,5 +296,5 @@ def _folder(model: str | Path | None) -> Path:
         return Path(model)
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors"]
-    return Path(snapshot_download(str(model), allow_patterns=wanted))
+    kinds = ["*.json", "*.safetensors"]
+    return Path(snapshot_download(str(model), allow_patterns=kinds))

@@ -27,7 +27,7 @@ from recsys_lib.tokens import Ints, Tokens
 
 BUCKETS = (12, 16, 20, 32)  # lengths of one text with a model of their own
 _STEP = 8  # lengths of a batch are multiples, so that few shapes are met
-_POSITIONS = 512  # what every model has
+_MOST_MODELS = 4  # of a shape: each holds weights, and takes time to compile
 _Shape = tuple[int, int]  # length of the one text, or 0, and threads of a pass
 
 openvino.Type.i64.to_dtype()  # two threads in its first call would wait for ever
@@ -53,6 +53,7 @@ class OpenVinoNetwork:
     ) -> None:
         self._model, self.precision = model, precision
         self._n_threads = n_threads or usable_cores()
+        self._positions: int = model.get_rt_info([NOTE, "n_positions"]).astype(int)
         self._compiled: defaultdict[_Shape, deque[openvino.CompiledModel]]
         self._compiled = defaultdict(deque)
         self._compiling = threading.Lock()
@@ -115,9 +116,10 @@ class OpenVinoNetwork:
     def _hidden(self, tokens: Tokens, n_threads: int) -> Iterator[Vectors]:
         """Hidden states, in memory that is lent to another run afterwards."""
         n, length = tokens.ids.shape
-        bucket = min((b for b in BUCKETS if n == 1 and b >= length), default=0)
+        fitting = [b for b in BUCKETS if length <= b <= self._positions]
+        bucket = min(fitting) if n == 1 and fitting else 0
         more = -length % _STEP
-        if more and not bucket and length + more <= _POSITIONS:
+        if more and not bucket and length + more <= self._positions:
             tokens = _padded(tokens, more)
         idle = self._idle[bucket, n_threads]
         try:
@@ -130,23 +132,28 @@ class OpenVinoNetwork:
     def _model_for(self, length: int, n_threads: int) -> openvino.CompiledModel:
         """For one text of this length, or any batch if 0.
 
-        Passes through one model wait for each other: it is compiled once for each pass
-        that the cores can run at once.
+        Passes through one model of one stream wait for each other, so it is compiled
+        for each pass that the cores can run at once; of many, for several.
         """
+        at_once = max(usable_cores() // n_threads, 1)
+        most = min(at_once, _MOST_MODELS)
         with self._compiling:
             models = self._compiled[length, n_threads]
-            if len(models) < max(usable_cores() // n_threads, 1):
-                models.append(self._compile(length, n_threads))
+            if len(models) < most:
+                models.append(self._compile(length, n_threads, -(-at_once // most)))
             else:
                 models.rotate()
             return models[-1]
 
-    def _compile(self, length: int, n_threads: int) -> openvino.CompiledModel:
+    def _compile(
+        self, length: int, n_threads: int, streams: int
+    ) -> openvino.CompiledModel:
         model = self._model
         if length:
             model = model.clone()
             model.reshape({port: [1, length] for port in model.inputs})
-        return compiled(model, precision=self.precision, n_threads=n_threads)
+        options: dict[str, Any] = {"n_threads": n_threads, "streams": streams}
+        return compiled(model, precision=self.precision, **options)
 
 
 class _Run:
@@ -171,12 +178,20 @@ class _Run:
 
 
 def compiled(
-    model: openvino.Model, *, precision: str = "float32", n_threads: int | None = None
+    model: openvino.Model,
+    *,
+    precision: str = "float32",
+    n_threads: int | None = None,
+    streams: int = 1,
 ) -> openvino.CompiledModel:
-    """Compile for the CPU, to run in the caller's thread and n_threads - 1 others."""
+    """Compile for the CPU.
+
+    One stream runs a pass in its caller's thread, and n_threads - 1 others. Of more,
+    each runs one at the same time, but a pass is handed over to a thread of its own.
+    """
     options = {
-        "NUM_STREAMS": 1,  # of more, each has a thread that a pass is handed over to
-        "INFERENCE_NUM_THREADS": n_threads or usable_cores(),
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams * (n_threads or usable_cores()),
         "INFERENCE_PRECISION_HINT": _hint(precision),
         "ENABLE_CPU_PINNING": False,  # processes would pin to the same core
     }

@@ -54,7 +54,12 @@ def convert(network: Any) -> openvino.Model:
         for c in constants(model)
         if list(c.shape) == list(table.shape) and np.array_equal(c.data, table)
     )
-    return describe(model, n_parameters=network.n_parameters, token_table=name)
+    return describe(
+        model,
+        n_parameters=network.n_parameters,
+        n_positions=getattr(network.model.config, "max_position_embeddings", 512),
+        token_table=name,
+    )
 
 
 def made_by() -> list[str]:
@@ -64,10 +69,11 @@ def made_by() -> list[str]:
 
 
 def describe(
-    model: openvino.Model, *, n_parameters: int, token_table: str
+    model: openvino.Model, *, n_parameters: int, n_positions: int, token_table: str
 ) -> openvino.Model:
     """Note in a model what its graph does not tell; saved with it."""
     model.set_rt_info(n_parameters, [NOTE, "n_parameters"])
+    model.set_rt_info(n_positions, [NOTE, "n_positions"])
     model.set_rt_info(token_table, [NOTE, "token_table"])
     return model
 

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -38,6 +39,7 @@ from recsys_lib.recommender import Recommendation, Recommender, movielens_recomm
 from recsys_lib.web_server import serve
 
 MAX_BODY_BYTES = 1 << 20
+MOST_TOGETHER = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # texts, by engine
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _LATENCIES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _ONE: dict[str, Any] = {"oneOf": [{"required": ["text"]}, {"required": ["history"]}]}
@@ -147,9 +149,11 @@ async def _warm_up(recommender: Recommender, workers: int) -> None:
     """
     queries = [Query(text="a film " * n) for n in (3, 6, 8, 11, 30)]
     batches = [[query] for query in queries] + [[*queries, Query(history=[])]]
-    for batch in batches:
-        calls = [asyncio.to_thread(answer, recommender, batch) for _ in range(workers)]
-        await asyncio.gather(*calls)
+    run = asyncio.get_running_loop().run_in_executor
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            calls = [run(pool, answer, recommender, batch) for _ in range(workers)]
+            await asyncio.gather(*calls)
 
 
 class _BareRoute(APIRoute):
@@ -259,7 +263,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
     engines = "auto, torch, openvino or onnxruntime"
     parser.add_argument("--engine", default="auto", help=engines)
-    parser.add_argument("--max-batch", type=int, help="default: 1, on torch 32")
+    parser.add_argument("--max-batch", type=int, help="default: by the engine")
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
     given = vars(parser.parse_args())
@@ -268,13 +272,12 @@ def main() -> None:
     # after a wrong option: these take seconds
     from recsys_lib.embeddings import calibration_sample, load_encoder
 
-    # one pass a core answers more, and sooner under load, than all cores on each pass;
-    # compiled for its length, a text alone costs no more than its share of a batch
-    workers, most = (1, 32) if engine == "torch" else (usable_cores(), 1)
-    options = {"max_batch": most} | options
+    # one pass a core answers more, and sooner under load, than all cores on each pass
+    workers = 1 if engine == "torch" else usable_cores()
     known = calibration_sample(load_movielens().items["text"].tolist())
     encoder = load_encoder(engine=engine, n_threads=1, calibration=known)
     recommender = movielens_recommender(encoder)
+    options = {"max_batch": MOST_TOGETHER[encoder.engine]} | options
     gc.freeze()  # what stays for ever is not searched for garbage between answers
     serve(create_app(recommender, workers=workers, **options), host=host, port=port)
 

@@ -125,10 +125,11 @@ def strings(texts: Sequence[str]) -> list[str]:
     """
     if isinstance(texts, str):
         raise TypeError(f"texts must be a sequence of str; got the str {texts[:40]!r}")
-    for i, text in enumerate(texts):
+    given = list(texts)
+    for i, text in enumerate(given):
         if not isinstance(text, str):
             raise TypeError(f"texts must be str; got {type(text).__name__} at {i}")
-    return list(texts)
+    return given
 
 
 def like_lengths(
@@ -145,13 +146,14 @@ def like_lengths(
     >>> [*like_lengths(rows, Batching(texts=None, tokens=4))]
     [[1], [2, 0]]
     """
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    while order:
+    order, start = sorted(range(len(rows)), key=lambda i: -len(rows[i])), 0
+    while start < len(order):
         most = batching.texts or len(order)
         if batching.tokens is not None:
-            most = min(most, max(batching.tokens // max(len(rows[order[0]]), 1), 1))
-        yield order[:most]
-        order = order[most:]
+            longest = max(len(rows[order[start]]), 1)
+            most = min(most, max(batching.tokens // longest, 1))
+        yield order[start : start + most]
+        start += most
 
 
 def in_batches(

@@ -28,6 +28,7 @@ Compute = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of ids and mas
 TEXTS = (1, 8, 64)  # of the shapes that a GPU has a graph for, and their tokens
 LENGTHS = (8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
 _Shape = tuple[int, int]
+_recording = threading.Lock()  # CUDA records one graph of a process at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class TorchNetwork:
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         seen = mask
-        if ids.is_cuda:  # spread, or transformers waits for the GPU to look for padding
+        if ids.is_cuda and self._spreads:  # or the GPU is waited for, to see padding
             seen = mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
         hidden = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
         return torch.as_tensor(hidden)
@@ -112,7 +113,21 @@ class TorchNetwork:
         return _pooled(self._hidden(ids, mask), mask, pooling)
 
     def _has_graph(self, tokens: Tokens) -> bool:
-        return self.device.type == "cuda" and graph_shape(*tokens.ids.shape) is not None
+        if self.device.type != "cuda" or not self._spreads:
+            return False
+        shape, config = graph_shape(*tokens.ids.shape), self.model.config
+        return bool(shape and shape[1] <= config.max_position_embeddings)
+
+    @cached_property
+    def _spreads(self) -> bool:
+        """Whether the model may be given its mask for each head, as it is used.
+
+        transformers takes such a mask as it comes: other models add it up, look a part
+        of the way, or not ahead.
+        """
+        config = self.model.config
+        kind = config.model_type, config._attn_implementation
+        return kind == ("bert", "sdpa")
 
     def _moved(self, tokens: Tokens) -> Iterator[torch.Tensor]:
         """The ids and the mask where the model is; a GPU fetches them in its turn."""
@@ -153,7 +168,8 @@ class Graphs:
         assert shape is not None
         with self._one_at_a_time:
             if (name, shape) not in self.made:
-                self.made[name, shape] = Graph(compute, shape, device)
+                with _recording:
+                    self.made[name, shape] = Graph(compute, shape, device)
             yield self.made[name, shape](tokens)
 
 

@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 _SEEN_PER_ITEM = {"binary": 13, "hnsw": 7}  # recall@10 above .95 of 200,000
 _FAST_BYTES = (8, 16, 32, 64)  # faiss counts the bits of 64 bytes faster than of 48
 _LINKS, _BUILD_WIDTH = 32, 60  # fewer links need twice the width of search
-_RESCORED = 2  # times k: bfloat16 swaps neighbours, it loses none
+_RESCORED = 2  # times k: bfloat16 swaps neighbours, but seldom so far
 _MAX_REMOVED = 0.2
 _LINE = 64  # bytes of a line of the cache
 _MAX_K_ON_GPU = 2048
@@ -110,19 +110,13 @@ class VectorStore:
         width = _SEEN_PER_ITEM.get(self.kind, n_slots) * max(k, 10)
         if effort is not None and self.kind in _SEEN_PER_ITEM:
             width = max(k, math.ceil(effort * n_slots))
-        if width >= n_slots:
+        with _at_most_threads(len(rows)):
+            if width < n_slots:
+                search = self._rescored if self.kind == "binary" else self._walked
+                scores, slots = search(rows, k, width)
+                if not (slots < 0).any():  # many equal vectors can part the graph
+                    return scores, slots
             return self._scan(rows, k)
-        if self.kind == "binary":
-            with _at_most_threads(len(rows)):
-                return self._rescored(rows, k, width)
-        walk = faiss.SearchParametersHNSW(efSearch=width, sel=self._selector)
-        options = faiss.IndexRefineSearchParameters(
-            k_factor=_RESCORED, base_index_params=walk
-        )
-        scores, slots = self.faiss_index.search(rows, k, params=options)
-        if (slots < 0).any():  # many equal vectors can part the graph
-            return self._scan(rows, k)
-        return scores, slots
 
     def _scan(self, rows: Rows, k: int) -> tuple[Rows, Slots]:
         if self._gpu_copy and k <= _MAX_K_ON_GPU:
@@ -131,6 +125,14 @@ class VectorStore:
         else:
             options = self._selector and faiss.SearchParameters(sel=self._selector)
             scores, slots = self._table.search(rows, k, params=options)
+        return scores, slots
+
+    def _walked(self, rows: Rows, k: int, width: int) -> tuple[Rows, Slots]:
+        walk = faiss.SearchParametersHNSW(efSearch=width, sel=self._selector)
+        options = faiss.IndexRefineSearchParameters(
+            k_factor=_RESCORED, base_index_params=walk
+        )
+        scores, slots = self.faiss_index.search(rows, k, params=options)
         return scores, slots
 
     def _rescored(self, rows: Rows, k: int, width: int) -> tuple[Rows, Slots]:
@@ -189,7 +191,7 @@ def _gpu_number(device: str, kind: Kind) -> int | None:
 
 @contextmanager
 def _at_most_threads(n_queries: int) -> Iterator[None]:
-    """Counting bits wakes every thread, for one query too: only a cost."""
+    """Faiss shares out queries: for one, to wake a second thread is only a cost."""
     before = faiss.omp_get_max_threads()  # of the calling thread alone
     faiss.omp_set_num_threads(min(n_queries, before))
     try:

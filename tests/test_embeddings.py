@@ -18,7 +18,8 @@ from recsys_lib.embeddings import (
     static_encoder,
 )
 from recsys_lib.engine_choice import ENGINES
-from recsys_lib.openvino_engine import BUCKETS
+from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork
+from recsys_lib.openvino_graph import convert
 from recsys_lib.tokens import Tokens, minilm_folder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
@@ -175,6 +176,19 @@ def test_one_text_is_the_same_at_every_length():
             np.testing.assert_allclose(ours.encode(["sea " * n]), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("n_positions", [13, 30])
+def test_no_text_is_lengthened_past_the_positions_of_a_model(n_positions):
+    sizes = TINY | {"max_position_embeddings": n_positions}
+    slow = random_encoder(sizes, engine="torch", max_length=n_positions)
+    network = OpenVinoNetwork(convert(slow.network), precision="float32")
+    fast = dataclasses.replace(slow, network=network)
+    for n in (1, n_positions - 3, 50):
+        texts = ["toy " * n, "up " * n]
+        for some in (texts, texts[:1]):
+            np.testing.assert_allclose(fast.encode(some), slow.encode(some), atol=1e-5)
+    assert all(length <= n_positions for length, _ in network._compiled)
+
+
 def test_threads_share_an_encoder(encoder):
     texts = [[f"{i} {'seas ' * (i % 9)}"] * (1 + i % 3) for i in range(40)]
     alone = [encoder.encode(x) for x in texts]
@@ -285,13 +299,15 @@ def test_refuses_carried_weights_that_were_changed(monkeypatch):
         minilm_folder()
 
 
-def test_refuses_no_batch_and_no_sequence(encoder):
+def test_refuses_no_batch_and_no_strings(encoder):
     with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
         encoder.encode(TEXTS, batch_size=0)
     with pytest.raises(TypeError, match="must be a sequence of str"):
         encoder.encode("Toy Story")
     with pytest.raises(ValueError, match="got 0 texts"):
         encoder.tokenize([])
+    lazily = encoder.encode(text for text in TEXTS)
+    assert np.array_equal(lazily, encoder.encode(TEXTS))
 
 
 def test_a_quantized_model_has_no_token_table():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recsys_lib import vector_stores
 from recsys_lib.indexes import build_index, load_index
 from recsys_lib.ranking import normalize, top_n
+from recsys_lib.vector_stores import _sign_bits
 
 KINDS = ("flat", "int8", "binary", "hnsw")
 EXACT = ("flat", "binary", "hnsw")
@@ -74,6 +75,16 @@ def test_binary_uses_the_signs_of_all_dimensions():
     assert (index.size_bytes, gone) == (2000 * (300 * 4 + 64 + 8), 1000)  # signs, ids
     found = index.search(table[1::3], 1, effort=0.25).items[:, 0]
     assert (found == np.arange(1, 3000, 3)).mean() > 0.95
+
+
+@pytest.mark.parametrize(("dim", "n_bytes"), [(300, 64), (512, 64), (520, 65), (7, 8)])
+def test_signs_are_of_each_number_first_then_of_directions(dim, n_bytes):
+    rows = unit_vectors(50, dim=dim)
+    bits = np.unpackbits(_sign_bits(rows), axis=1)
+    assert bits.shape == (50, 8 * n_bytes)
+    assert np.array_equal(bits[:, :dim], rows > 0)
+    assert (bits[:, dim:].mean(axis=0) < 1).all()
+    assert np.array_equal(_sign_bits(2 * rows), _sign_bits(rows))
 
 
 def test_eight_bits_err_within_their_bound(catalogue):

@@ -234,7 +234,7 @@ def test_the_ledger_shows_a_gpu_without_failing(mean: float, told: str) -> None:
     record = {"value": mean, "low": None, "high": None, "n": None, "unit": ""}
     facts = {"device": "cuda", "gpu": "NVIDIA H100"}
     page = ledger([claim], Results({"ch1": {"mean": record}}, facts))
-    assert "this one's, the NVIDIA H100, a model" in page
+    assert "with a GPU (NVIDIA H100), where a model" in page
     assert f"On this GPU\n: the rule {told}\n" in page
     on_cpu = Results({"ch1": {"mean": record | {"value": 2.0}}}, {"device": "cpu"})
     assert "On this GPU" not in ledger([claim], on_cpu)

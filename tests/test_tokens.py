@@ -96,6 +96,9 @@ def test_batches_hold_each_row_once_within_their_limits(lengths, limits):
         assert len(size) <= (limits.texts or 20)
         padded = len(size) * size[0]
         assert len(size) == 1 or padded <= (limits.tokens or padded)
+    for size in sizes[:-1]:  # one more would have been too much
+        over_tokens = limits.tokens and (len(size) + 1) * size[0] > limits.tokens
+        assert over_tokens or len(size) == limits.texts
 
 
 @pytest.mark.parametrize("ahead", [None, 1, 2, 3, 7, 50])

@@ -80,9 +80,9 @@ it does not, that is a finding about your data, and no fault.
 _OF_A_CPU = """
 :::{{admonition}} The verdicts are of a processor
 :class: warning
-They were judged on a machine without a GPU, and stay. Where the numbers below are of
-this one's, the {}, a model may cost so little that a rule about its time does not hold;
-beside each verdict stands whether it does.
+They were judged on a machine without a GPU, and stay. The numbers below are of one
+with a GPU ({}), where a model may cost so little that a rule does not hold; beside
+each verdict stands whether it does. One about quality that does not is worth a look.
 :::
 """
 _HERE = {True: "the rule holds", False: "the rule does not hold", None: ""}
@@ -93,7 +93,7 @@ def _elsewhere(results: Results) -> str:
     if own := results.facts.get("dataset"):
         return _OF_OTHER_DATA.format(own)
     on_gpu = results.facts.get("device", "cpu") != "cpu"
-    return _OF_A_CPU.format(results.facts["gpu"]) if on_gpu else ""
+    return _OF_A_CPU.format(results.facts["gpu"] or "unnamed") if on_gpu else ""
 
 
 def _claim(claim: Claim, results: Results) -> str:
