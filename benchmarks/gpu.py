@@ -10,16 +10,18 @@ import torch
 from benchmarks.bounds import SHARE, Bounds, Transformer
 from benchmarks.peers import (
     FOLDER,
+    IN_A_ROW,
     Child,
     Milliseconds,
     NotRun,
     interleave,
+    settled_turn,
     start_on_gpu,
     start_own,
 )
 from benchmarks.report import Row, exact, not_run
 from benchmarks.request import EXACT, own_rows, units
-from benchmarks.vectors import DIM, IN_A_ROW, synthetic
+from benchmarks.vectors import DIM, synthetic
 from benchmarks.vectors import turn as search
 from recsys_lib.datasets import load_clothing_reviews, load_movielens
 from recsys_lib.intervals import bootstrap_interval
@@ -114,16 +116,16 @@ def ask(child: Child, texts: list[str], i: int) -> float:
 
 
 def turn(child: Child, texts: list[str], i: int) -> Milliseconds:
-    """Times of the texts of round i in a row; those before them do not count."""
-    numbers = range((i - 1) * IN_A_ROW, (i + 1) * IN_A_ROW)
-    asked = [{"text": texts[number % len(texts)]} for number in numbers]
-    return child.turn_ms("request", asked)[IN_A_ROW:]
+    """Times of the texts of round i in a row."""
+    return settled_turn(
+        child, "request", lambda number: {"text": texts[number % len(texts)]}, i
+    )
 
 
 def replays(own: Child, texts: list[str], i: int) -> Milliseconds:
     """Times of the graph that the first text of round i runs, and of nothing else."""
     own.ask("lay_ready", text=texts[i * IN_A_ROW % len(texts)])
-    return own.turn_ms("replay", [{} for _ in range(2 * IN_A_ROW)])[IN_A_ROW:]
+    return settled_turn(own, "replay", lambda _: {}, i)
 
 
 def catalogue(

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "bench"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 Milliseconds = npt.NDArray[np.float64]
+IN_A_ROW = 10  # calls of one turn that count; as many before them do not
 
 
 class NotRun(RuntimeError):
@@ -187,6 +188,21 @@ def child_environment(*, gpu: bool = False) -> dict[str, str]:
     on_cpu = {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     kept |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     return kept if gpu else kept | on_cpu
+
+
+def settled_turn(
+    child: Child, operation: str, asked: Callable[[int], dict[str, Any]], i: int
+) -> Milliseconds:
+    """Times of the calls of round i; those before them bring the caches back.
+
+    Args:
+        child: Asked without a rest.
+        operation: Of it.
+        asked: Its arguments by the number of the call.
+        i: Of the round, of IN_A_ROW calls that count.
+    """
+    numbers = range((i - 1) * IN_A_ROW, (i + 1) * IN_A_ROW)
+    return child.turn_ms(operation, [asked(n) for n in numbers])[IN_A_ROW:]
 
 
 def interleave(

@@ -12,10 +12,12 @@ import numpy.typing as npt
 from benchmarks.bounds import Bounds, nearness
 from benchmarks.peers import (
     FOLDER,
+    IN_A_ROW,
     Child,
     Milliseconds,
     NotRun,
     interleave,
+    settled_turn,
     start_own,
     start_peer,
 )
@@ -28,7 +30,6 @@ DIM, RANK, K = 384, 48, 10
 N_CENTRES, SPREAD, NOISE = 2000, 0.6, 0.35
 OWN = ("flat", "int8", "binary", "hnsw")
 PEERS = ("numpy", "usearch")
-IN_A_ROW = 10  # queries of one index, and others before: its codes stay in the caches
 WIDTHS = (32, 64, 128, 256, 512, 1024)  # of usearch: the narrowest of enough recall
 CODE_BYTES = 64  # of signs, of `binary`
 FASTER_THAN_FLAT, LEAST_RECALL = 20.0, 0.95
@@ -90,11 +91,10 @@ def ask(child: Child, n_queries: int, i: int) -> float:
 
 
 def turn(child: Child, n_queries: int, i: int) -> Milliseconds:
-    """Times of the searches of round i; those before them bring the codes back."""
-    start = i * IN_A_ROW
-    numbers = np.arange(start - IN_A_ROW, start + IN_A_ROW) % n_queries
-    asked = [{"number": int(number), "k": K} for number in numbers]
-    return child.turn_ms("search", asked)[IN_A_ROW:]
+    """Times of the searches of round i, once the codes are back in the caches."""
+    return settled_turn(
+        child, "search", lambda number: {"number": number % n_queries, "k": K}, i
+    )
 
 
 def recall(child: Child, truth: npt.NDArray[np.int64]) -> Interval:
