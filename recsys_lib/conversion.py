@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.kept import sha256_of
-from recsys_lib.ranking import normalize
 from recsys_lib.tokens import Ints
 
 Vectors = npt.NDArray[np.float32]
 
+_LEAST = np.finfo(np.float32).tiny  # a zero vector stays zero
 _MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
@@ -27,9 +27,14 @@ def pool(hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
     array([[0.6, 0.8]], dtype=float32)
     """
     if pooling == "cls":
-        return np.asarray(normalize(hidden[:, 0]), dtype=np.float32)
-    summed = mask[:, None].astype(np.float32) @ hidden  # of the mean: the same
-    return np.asarray(normalize(summed[:, 0]), dtype=np.float32)
+        pooled = hidden[:, 0]
+    elif len(mask) == 1 and mask[0, -1]:  # of one text, all tokens
+        pooled = np.add.reduce(hidden, axis=1)
+    else:
+        pooled = (mask[:, None].astype(np.float32) @ hidden)[:, 0]
+    lengths = np.sqrt(np.vecdot(pooled, pooled))
+    units = pooled / np.maximum(lengths, _LEAST)[:, None]  # of the mean: the same
+    return np.asarray(units, dtype=np.float32)
 
 
 def hashes_of(folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ from recsys_lib.tokens import (
     Tokens,
     batching_on,
     fitting_tokenizer,
+    ids_of,
     in_batches,
     minilm_folder,
     pad,
@@ -129,13 +130,12 @@ class Encoder:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         given = strings(texts)
         if len(given) == 1:  # the rest would cost a request a tenth of a millisecond
-            return self.network.encode([self.tokenize(given)], self.pooling)[0]
+            tokens = pad(ids_of(self.tokenizer, given), self.pad_id)
+            return self.network.encode([tokens], self.pooling)[0]
         batching = self.batching if batch_size is None else Batching(texts=batch_size)
         cuts: list[list[int]] = []
         options: Any = {"pad_id": self.pad_id, "cuts": cuts}
-        batches: Any = in_batches(self.tokenizer, given, batching, **options)
-        if self.engine != "torch":  # the others want to know how many there are
-            batches = list(batches)
+        batches = in_batches(self.tokenizer, given, batching, **options)
         encoded = self.network.encode(batches, self.pooling)
         vectors = np.empty((len(given), self.dim), dtype=np.float32)
         for cut, part in zip(cuts, encoded, strict=True):

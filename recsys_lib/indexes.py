@@ -35,7 +35,7 @@ class Index:
         self._ids = ids  # (n_slots,), -1 where `store.kept` is False
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._store.kept))
+        return self._store.n_kept
 
     @property
     def kind(self) -> Kind:
@@ -72,13 +72,13 @@ class Index:
             raise ValueError(f"k must be >= 1; got {k}")
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
-        if not (len(rows) and self._store.kept.any()):
+        if not (len(rows) and self._store.n_kept):
             empty = np.full((len(rows), k), -1)
             return TopN(empty, np.full(empty.shape, -np.inf, np.float32))
         scores, slots = self._store.nearest(rows, k, effort)
         items = self._ids[slots]
-        none = slots < 0
-        if none.any():
+        if np.minimum.reduce(slots, axis=None) < 0:
+            none = slots < 0
             items[none], scores[none] = -1, -np.inf
         return TopN(items, scores)
 
@@ -210,8 +210,10 @@ def checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
     Raises:
         ValueError: If they are not.
     """
-    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as inf
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    rows = np.ascontiguousarray(vectors)
+    if rows.dtype != np.float32:
+        with np.errstate(over="ignore"):  # what it cannot hold is reported as inf
+            rows = rows.astype(np.float32)
     if rows.ndim != 2 or rows.shape[1] != (dim or rows.shape[1]) or not rows.shape[1]:
         got = f"got shape {np.shape(vectors)}"
         raise ValueError(f"vectors must be (n, {dim or 'dim'}); {got}")

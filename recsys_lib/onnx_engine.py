@@ -4,7 +4,7 @@ What was converted is kept on disk, as by `openvino_graph`.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,12 +73,13 @@ class OnnxNetwork:
         """Reduce hidden states to unit vectors (n, dim)."""
         return conversion.pool(hidden, mask, pooling)
 
-    def encode(self, batches: Sequence[Tokens], pooling: str) -> list[Vectors]:
+    def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
-        if len(batches) < 2:
-            return [self._run(tokens, pooling, self._n_threads) for tokens in batches]
+        given = list(batches)
+        if len(given) < 2:
+            return [self._run(tokens, pooling, self._n_threads) for tokens in given]
         with ThreadPoolExecutor(usable_cores()) as executor:
-            return list(executor.map(lambda x: self._run(x, pooling, 1), batches))
+            return list(executor.map(lambda x: self._run(x, pooling, 1), given))
 
     def _run(self, tokens: Tokens, output: str, n_threads: int) -> Vectors:
         session = self._sessions.get(n_threads) or self._session(n_threads)

@@ -2,10 +2,10 @@
 
 import hashlib
 import threading
+from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,6 +54,7 @@ class OpenVinoNetwork:
         self._model, self.precision = model, precision
         self._n_threads = n_threads or usable_cores()
         self._positions: int = model.get_rt_info([NOTE, "n_positions"]).astype(int)
+        self._buckets = [b for b in BUCKETS if b <= self._positions]
         self._compiled: defaultdict[_Shape, deque[openvino.CompiledModel]]
         self._compiled = defaultdict(deque)
         self._compiling = threading.Lock()
@@ -92,32 +93,34 @@ class OpenVinoNetwork:
 
     def forward(self, tokens: Tokens) -> Vectors:
         """Run the layers: (n, length, dim) hidden states."""
-        with self._hidden(tokens, self._n_threads) as hidden:
-            return hidden.copy()
+        return self._used(tokens, self._n_threads, np.copy)
 
     def pool(self, hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim)."""
         return conversion.pool(hidden, mask, pooling)
 
-    def encode(self, batches: Sequence[Tokens], pooling: str) -> list[Vectors]:
+    def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
-        n_threads = 1 if len(batches) > 1 else self._n_threads
+        given = list(batches)
+        n_threads = 1 if len(given) > 1 else self._n_threads
 
         def run(tokens: Tokens) -> Vectors:
-            with self._hidden(tokens, n_threads) as hidden:
-                return self.pool(hidden, tokens.mask, pooling)
+            def pool(hidden: Vectors) -> Vectors:
+                return conversion.pool(hidden, tokens.mask, pooling)
 
-        if len(batches) < 2:
-            return [run(tokens) for tokens in batches]
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            return list(pool.map(run, batches))
+            return self._used(tokens, n_threads, pool)
 
-    @contextmanager
-    def _hidden(self, tokens: Tokens, n_threads: int) -> Iterator[Vectors]:
-        """Hidden states, in memory that is lent to another run afterwards."""
+        if len(given) < 2:
+            return [run(tokens) for tokens in given]
+        with ThreadPoolExecutor(usable_cores()) as threads:
+            return list(threads.map(run, given))
+
+    def _used(
+        self, tokens: Tokens, n_threads: int, use: Callable[[Vectors], Vectors]
+    ) -> Vectors:
+        """Run the layers and use the hidden states, before their memory is lent on."""
         n, length = tokens.ids.shape
-        fitting = [b for b in BUCKETS if length <= b <= self._positions]
-        bucket = min(fitting) if n == 1 and fitting else 0
+        bucket = self._bucket(length) if n == 1 else 0
         more = -length % _STEP
         if more and not bucket and length + more <= self._positions:
             tokens = _padded(tokens, more)
@@ -126,8 +129,14 @@ class OpenVinoNetwork:
             run = idle.pop()
         except IndexError:
             run = _Run(self._model_for(bucket, n_threads), bucket)
-        yield run(tokens)[:, :length]
+        found = use(run(tokens)[:, :length])
         idle.append(run)
+        return found
+
+    def _bucket(self, length: int) -> int:
+        """The shortest that holds a text, or 0."""
+        i = bisect_left(self._buckets, length)
+        return self._buckets[i] if i < len(self._buckets) else 0
 
     def _model_for(self, length: int, n_threads: int) -> openvino.CompiledModel:
         """For one text of this length, or any batch if 0.
@@ -157,7 +166,7 @@ class OpenVinoNetwork:
 
 
 class _Run:
-    """A compiled model, with memory that it reads one text from."""
+    """A compiled model; of one text it reads from memory, and writes to, of its own."""
 
     def __init__(self, model: openvino.CompiledModel, bucket: int) -> None:
         self._request, self._feed = model.create_infer_request(), None
@@ -165,16 +174,19 @@ class _Run:
             self._feed = np.zeros((2, 1, bucket), np.int64)
             for i, array in enumerate(self._feed):
                 self._request.set_input_tensor(i, openvino.Tensor(array, True))
+            self._hidden = np.zeros(model.output(0).shape, np.float32)
+            self._request.set_output_tensor(0, openvino.Tensor(self._hidden, True))
 
     def __call__(self, tokens: Tokens) -> Vectors:
         """Hidden states (n, bucket or length, dim), until the next call."""
         feed: Any = [tokens.ids, tokens.mask]
-        if self._feed is not None:
-            length = tokens.ids.shape[1]
-            self._feed[:, :, :length], self._feed[:, :, length:] = feed, 0
-            feed = None  # it is there already
-        found = self._request.infer(feed, share_inputs=True, share_outputs=True)
-        return np.asarray(found[0])
+        if self._feed is None:
+            found = self._request.infer(feed, share_inputs=True, share_outputs=True)
+            return np.asarray(found[0])
+        length = tokens.ids.shape[1]
+        self._feed[:, :, :length], self._feed[:, :, length:] = feed, 0
+        self._request.infer(share_outputs=True)
+        return self._hidden
 
 
 def compiled(

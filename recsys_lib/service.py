@@ -39,7 +39,7 @@ from recsys_lib.recommender import Recommendation, Recommender, movielens_recomm
 from recsys_lib.web_server import serve
 
 MAX_BODY_BYTES = 1 << 20
-MOST_TOGETHER = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # texts, by engine
+_MOST_TOGETHER = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # texts, by engine
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _LATENCIES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _ONE: dict[str, Any] = {"oneOf": [{"required": ["text"]}, {"required": ["history"]}]}
@@ -277,7 +277,7 @@ def main() -> None:
     known = calibration_sample(load_movielens().items["text"].tolist())
     encoder = load_encoder(engine=engine, n_threads=1, calibration=known)
     recommender = movielens_recommender(encoder)
-    options = {"max_batch": MOST_TOGETHER[encoder.engine]} | options
+    options = {"max_batch": _MOST_TOGETHER[encoder.engine]} | options
     gc.freeze()  # what stays for ever is not searched for garbage between answers
     serve(create_app(recommender, workers=workers, **options), host=host, port=port)
 

@@ -113,7 +113,14 @@ def token_ids(
     Raises:
         TypeError: If not given a sequence of str.
     """
-    batch = tokenizer.encode_batch_fast(strings(texts), add_special_tokens=special)
+    return ids_of(tokenizer, strings(texts), special=special)
+
+
+def ids_of(
+    tokenizer: Tokenizer, texts: list[str], *, special: bool = True
+) -> list[list[int]]:
+    """Cut as `token_ids` does what is known to be some str."""
+    batch = tokenizer.encode_batch_fast(texts, add_special_tokens=special)
     return [encoding.ids for encoding in batch]
 
 
@@ -158,7 +165,7 @@ def like_lengths(
 
 def in_batches(
     tokenizer: Tokenizer,
-    texts: Sequence[str],
+    texts: list[str],
     batching: Batching,
     *,
     pad_id: int,
@@ -166,14 +173,19 @@ def in_batches(
 ) -> Iterator[Tokens]:
     """Tokenise and pad, noting in ``cuts`` which texts each batch is of.
 
+    Args:
+        tokenizer: Truncates, does not pad.
+        texts: As `strings` gives them.
+        batching: Limits of a batch.
+        pad_id: Fills up shorter texts.
+        cuts: Gets the positions of the texts of each batch.
+
     Raises:
-        TypeError: If not given a sequence of str.
         ValueError: If a text gives no token.
     """
-    given = strings(texts)
-    step = batching.ahead or max(len(given), 1)
-    starts = range(0, len(given), step)
-    parts = [given[start : start + step] for start in starts]
+    step = batching.ahead or max(len(texts), 1)
+    starts = range(0, len(texts), step)
+    parts = [texts[start : start + step] for start in starts]
     for start, rows in zip(starts, _each_ahead(tokenizer, parts), strict=True):
         for cut in like_lengths(rows, batching):
             cuts.append([start + i for i in cut])
@@ -185,7 +197,7 @@ def _each_ahead(
 ) -> Iterator[list[list[int]]]:
     """Token ids of each part, cut in a thread while the part before is used."""
     if len(parts) < 2:
-        yield from (token_ids(tokenizer, part) for part in parts)
+        yield from (ids_of(tokenizer, part) for part in parts)
         return
     with ThreadPoolExecutor(1) as thread:  # the interpreter is free meanwhile
         coming = thread.submit(tokenizer.encode_batch_fast, parts[0])
@@ -204,8 +216,8 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     [[101, 7, 102], [101, 102, 0]]
     """
     if len(rows) == 1 and rows[0]:  # a tenth of the time, for one request
-        alone = np.array(rows, dtype=np.int64)
-        return Tokens(alone, np.ones_like(alone))
+        ids, mask = np.array([rows, [[1] * len(rows[0])]], dtype=np.int64)
+        return Tokens(ids, mask)
     lengths = np.array([len(row) for row in rows])
     if not (lengths.size and lengths.all()):
         got = f"got {len(rows)} texts, {(lengths == 0).sum()} without"

@@ -3,8 +3,6 @@
 import math
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal, get_args
@@ -33,6 +31,7 @@ class VectorStore:
     Attributes:
         kind: "flat", "int8", "binary" or "hnsw".
         kept: (n_slots,) False where `hnsw` still links through a removed vector.
+        n_kept: True ones in it.
         faiss_index: What is saved: the rest follows from it and `kept`.
 
     Raises:
@@ -110,13 +109,20 @@ class VectorStore:
         width = _SEEN_PER_ITEM.get(self.kind, n_slots) * max(k, 10)
         if effort is not None and self.kind in _SEEN_PER_ITEM:
             width = max(k, math.ceil(effort * n_slots))
-        with _at_most_threads(len(rows)):
-            if width < n_slots:
-                search = self._rescored if self.kind == "binary" else self._walked
-                scores, slots = search(rows, k, width)
-                if not (slots < 0).any():  # many equal vectors can part the graph
-                    return scores, slots
-            return self._scan(rows, k)
+        before = faiss.omp_get_max_threads()  # of the calling thread alone
+        faiss.omp_set_num_threads(min(len(rows), before))  # it shares out queries:
+        try:  # for one, to wake a second thread is only a cost
+            return self._searched(rows, k, width)
+        finally:
+            faiss.omp_set_num_threads(before)
+
+    def _searched(self, rows: Rows, k: int, width: int) -> tuple[Rows, Slots]:
+        if width < self.kept.size:
+            search = self._rescored if self.kind == "binary" else self._walked
+            scores, slots = search(rows, k, width)
+            if not (slots < 0).any():  # many equal vectors can part the graph
+                return scores, slots
+        return self._scan(rows, k)
 
     def _scan(self, rows: Rows, k: int) -> tuple[Rows, Slots]:
         if self._gpu_copy and k <= _MAX_K_ON_GPU:
@@ -145,8 +151,9 @@ class VectorStore:
         return scores[at], slots[at]
 
     def _renew_views(self) -> None:
+        self.n_kept, all_kept = int(np.count_nonzero(self.kept)), self.kept.all()
         bits = np.packbits(self.kept, bitorder="little")
-        self._selector = None if self.kept.all() else faiss.IDSelectorBitmap(bits)
+        self._selector = None if all_kept else faiss.IDSelectorBitmap(bits)
         self._gpu_copy: Any = None
         if self._gpu is not None:
             resources = faiss.StandardGpuResources()
@@ -187,17 +194,6 @@ def _gpu_number(device: str, kind: Kind) -> int | None:
         got = f"it has {n_gpus}; got {device!r}"
         raise ValueError(f"device must be a GPU that faiss can use, of which {got}")
     return number
-
-
-@contextmanager
-def _at_most_threads(n_queries: int) -> Iterator[None]:
-    """Faiss shares out queries: for one, to wake a second thread is only a cost."""
-    before = faiss.omp_get_max_threads()  # of the calling thread alone
-    faiss.omp_set_num_threads(min(n_queries, before))
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _sign_bits(rows: Rows) -> npt.NDArray[np.uint8]:

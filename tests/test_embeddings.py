@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
+from recsys_lib import conversion
 from recsys_lib.architectures import random_encoder
 from recsys_lib.embeddings import (
     PRECISIONS,
@@ -100,6 +101,18 @@ def test_the_three_steps_are_the_encoder(encoder):
     assert hidden.shape == (*tokens.ids.shape, 384)
     pooled = encoder.pool(hidden, tokens.mask)
     np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
+    hidden = np.array([[[3, 0], [9, 8]], [[0, 0], [0, 0]]], dtype=np.float32)
+    mask = np.array([[1, 0], [1, 1]])
+    together = conversion.pool(hidden, mask, pooling)
+    assert together.tolist() == [[1, 0], [0, 0]]
+    for i in range(2):  # one text without padding takes a way of its own
+        alone = conversion.pool(hidden[[i]], mask[[i]], pooling)
+        assert alone.tolist() == together[[i]].tolist()
+        assert alone.dtype == np.float32
 
 
 def test_more_padding_changes_nothing(encoder):
@@ -304,6 +317,9 @@ def test_refuses_no_batch_and_no_strings(encoder):
         encoder.encode(TEXTS, batch_size=0)
     with pytest.raises(TypeError, match="must be a sequence of str"):
         encoder.encode("Toy Story")
+    for texts in ([None], ["Toy Story", None]):  # one text takes a way of its own
+        with pytest.raises(TypeError, match="must be str; got NoneType"):
+            encoder.encode(texts)
     with pytest.raises(ValueError, match="got 0 texts"):
         encoder.tokenize([])
     lazily = encoder.encode(text for text in TEXTS)
