@@ -11,7 +11,7 @@ from recsys_lib.tokens import Ints
 
 Vectors = npt.NDArray[np.float32]
 
-_LEAST = np.finfo(np.float32).tiny  # a zero vector stays zero
+_LEAST = 1e-12  # length, as of torch's `normalize`: a zero vector stays zero
 _MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
@@ -23,16 +23,22 @@ def pool(hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         mask: (n, length), 1 for a token, 0 for padding.
         pooling: "mean" over the tokens, or "cls", the first token alone.
 
+    Raises:
+        ValueError: If hidden states are not finite.
+
     >>> pool(np.array([[[3, 0], [0, 4], [9, 9]]], "f4"), np.array([[1, 1, 0]]), "mean")
     array([[0.6, 0.8]], dtype=float32)
     """
     if pooling == "cls":
         pooled = hidden[:, 0]
-    elif len(mask) == 1 and mask[0, -1]:  # of one text, all tokens
+    elif hidden.shape[:2] == mask.shape == (1, np.count_nonzero(mask)):  # no padding
         pooled = np.add.reduce(hidden, axis=1)
     else:
         pooled = (mask[:, None].astype(np.float32) @ hidden)[:, 0]
     lengths = np.sqrt(np.vecdot(pooled, pooled))
+    if not np.isfinite(lengths).all():
+        bad = np.count_nonzero(~np.isfinite(lengths))
+        raise ValueError(f"hidden states must be finite; got NaN or inf in {bad}")
     units = pooled / np.maximum(lengths, _LEAST)[:, None]  # of the mean: the same
     return np.asarray(units, dtype=np.float32)
 

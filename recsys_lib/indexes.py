@@ -210,10 +210,11 @@ def checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
     Raises:
         ValueError: If they are not.
     """
-    rows = np.ascontiguousarray(vectors)
+    rows = np.asarray(vectors)
     if rows.dtype != np.float32:
         with np.errstate(over="ignore"):  # what it cannot hold is reported as inf
             rows = rows.astype(np.float32)
+    rows = np.ascontiguousarray(rows)
     if rows.ndim != 2 or rows.shape[1] != (dim or rows.shape[1]) or not rows.shape[1]:
         got = f"got shape {np.shape(vectors)}"
         raise ValueError(f"vectors must be (n, {dim or 'dim'}); {got}")

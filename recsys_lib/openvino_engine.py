@@ -93,7 +93,7 @@ class OpenVinoNetwork:
 
     def forward(self, tokens: Tokens) -> Vectors:
         """Run the layers: (n, length, dim) hidden states."""
-        return self._used(tokens, self._n_threads, np.copy)
+        return self._with_hidden(tokens, self._n_threads, np.copy)
 
     def pool(self, hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim)."""
@@ -108,14 +108,14 @@ class OpenVinoNetwork:
             def pool(hidden: Vectors) -> Vectors:
                 return conversion.pool(hidden, tokens.mask, pooling)
 
-            return self._used(tokens, n_threads, pool)
+            return self._with_hidden(tokens, n_threads, pool)
 
         if len(given) < 2:
             return [run(tokens) for tokens in given]
         with ThreadPoolExecutor(usable_cores()) as threads:
             return list(threads.map(run, given))
 
-    def _used(
+    def _with_hidden(
         self, tokens: Tokens, n_threads: int, use: Callable[[Vectors], Vectors]
     ) -> Vectors:
         """Run the layers and use the hidden states, before their memory is lent on."""
@@ -166,27 +166,29 @@ class OpenVinoNetwork:
 
 
 class _Run:
-    """A compiled model; of one text it reads from memory, and writes to, of its own."""
+    """A compiled model; a single text has input and output memory of its own."""
 
     def __init__(self, model: openvino.CompiledModel, bucket: int) -> None:
-        self._request, self._feed = model.create_infer_request(), None
+        self._request = model.create_infer_request()
+        self._feed = self._hidden = None
         if bucket:  # laid ready once: handing arrays over takes a tenth of a pass
             self._feed = np.zeros((2, 1, bucket), np.int64)
             for i, array in enumerate(self._feed):
                 self._request.set_input_tensor(i, openvino.Tensor(array, True))
-            self._hidden = np.zeros(model.output(0).shape, np.float32)
+        shape = model.output(0).partial_shape
+        if shape.is_static:
+            self._hidden = np.zeros(shape.to_shape(), np.float32)
             self._request.set_output_tensor(0, openvino.Tensor(self._hidden, True))
 
     def __call__(self, tokens: Tokens) -> Vectors:
         """Hidden states (n, bucket or length, dim), until the next call."""
         feed: Any = [tokens.ids, tokens.mask]
-        if self._feed is None:
-            found = self._request.infer(feed, share_inputs=True, share_outputs=True)
-            return np.asarray(found[0])
-        length = tokens.ids.shape[1]
-        self._feed[:, :, :length], self._feed[:, :, length:] = feed, 0
-        self._request.infer(share_outputs=True)
-        return self._hidden
+        if self._feed is not None:
+            length = tokens.ids.shape[1]
+            self._feed[:, :, :length], self._feed[:, :, length:] = feed, 0
+            feed = None  # it is there already
+        found = self._request.infer(feed, share_inputs=True, share_outputs=True)
+        return np.asarray(found[0]) if self._hidden is None else self._hidden
 
 
 def compiled(

@@ -109,9 +109,10 @@ class VectorStore:
         width = _SEEN_PER_ITEM.get(self.kind, n_slots) * max(k, 10)
         if effort is not None and self.kind in _SEEN_PER_ITEM:
             width = max(k, math.ceil(effort * n_slots))
+        # Faiss shares out queries: for one, to wake a second thread is only a cost.
         before = faiss.omp_get_max_threads()  # of the calling thread alone
-        faiss.omp_set_num_threads(min(len(rows), before))  # it shares out queries:
-        try:  # for one, to wake a second thread is only a cost
+        faiss.omp_set_num_threads(min(len(rows), before))
+        try:
             return self._searched(rows, k, width)
         finally:
             faiss.omp_set_num_threads(before)
@@ -151,9 +152,10 @@ class VectorStore:
         return scores[at], slots[at]
 
     def _renew_views(self) -> None:
-        self.n_kept, all_kept = int(np.count_nonzero(self.kept)), self.kept.all()
+        self.n_kept = int(np.count_nonzero(self.kept))
         bits = np.packbits(self.kept, bitorder="little")
-        self._selector = None if all_kept else faiss.IDSelectorBitmap(bits)
+        some_gone = self.n_kept < self.kept.size
+        self._selector = faiss.IDSelectorBitmap(bits) if some_gone else None
         self._gpu_copy: Any = None
         if self._gpu is not None:
             resources = faiss.StandardGpuResources()

@@ -105,14 +105,26 @@ def test_the_three_steps_are_the_encoder(encoder):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
-    hidden = np.array([[[3, 0], [9, 8]], [[0, 0], [0, 0]]], dtype=np.float32)
-    mask = np.array([[1, 0], [1, 1]])
+    states = [[[3, 0], [9, 8]], [[9, 8], [3, 0]], [[0, 0], [0, 0]], [[8, 0], [-5, 4]]]
+    hidden = np.array(states, dtype=np.float32)
+    mask = np.array([[1, 0], [0, 1], [1, 1], [1, 1]])
+    third = [[0.6, 0.8]] if pooling == "mean" else [[1, 0]]
+    second = [[1, 0]] if pooling == "mean" else [[9 / 145**0.5, 8 / 145**0.5]]
     together = conversion.pool(hidden, mask, pooling)
-    assert together.tolist() == [[1, 0], [0, 0]]
-    for i in range(2):  # one text without padding takes a way of its own
+    np.testing.assert_allclose(together, [[1, 0], *second, [0, 0], *third], rtol=1e-6)
+    for i in range(4):  # one text without padding takes a way of its own
         alone = conversion.pool(hidden[[i]], mask[[i]], pooling)
-        assert alone.tolist() == together[[i]].tolist()
+        np.testing.assert_allclose(alone, together[[i]], rtol=1e-6)
         assert alone.dtype == np.float32
+
+
+def test_refuses_to_pool_what_does_not_fit():
+    states = np.ones((1, 3, 2), np.float32)
+    with pytest.raises(ValueError, match="mismatch"):
+        conversion.pool(states, np.ones((1, 2), np.int64), "mean")
+    states[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"hidden states must be finite.*in 1"):
+        conversion.pool(states, np.ones((1, 3), np.int64), "mean")
 
 
 def test_more_padding_changes_nothing(encoder):
