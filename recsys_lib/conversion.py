@@ -1,5 +1,7 @@
-"""What engines that convert a transformer share: the way from torch, and pooling."""
+"""What engines that convert a model share: the way from torch, batches, pooling."""
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.kept import sha256_of
-from recsys_lib.tokens import Ints
+from recsys_lib.provenance import usable_cores
+from recsys_lib.tokens import Ints, Tokens
 
 Vectors = npt.NDArray[np.float32]
 
@@ -41,6 +44,23 @@ def pool(hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         raise ValueError(f"hidden states must be finite; got NaN or inf in {bad}")
     units = pooled / np.maximum(lengths, _LEAST)[:, None]  # of the mean: the same
     return np.asarray(units, dtype=np.float32)
+
+
+def run_batches(
+    run: Callable[[Tokens, int], Vectors], batches: Iterable[Tokens], n_threads: int
+) -> list[Vectors]:
+    """Run one batch with all the threads of a pass, several side by side on one each.
+
+    Args:
+        run: Of a batch and the number of its threads.
+        batches: Any number.
+        n_threads: For a batch that is alone.
+    """
+    given = list(batches)
+    if len(given) < 2:
+        return [run(tokens, n_threads) for tokens in given]
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        return list(threads.map(lambda tokens: run(tokens, 1), given))
 
 
 def hashes_of(folder: Path) -> list[str]:

@@ -25,7 +25,6 @@ from recsys_lib.tokens import (
     Tokens,
     batching_on,
     fitting_tokenizer,
-    ids_of,
     in_batches,
     minilm_folder,
     pad,
@@ -130,8 +129,7 @@ class Encoder:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         given = strings(texts)
         if len(given) == 1:  # the rest would cost a request a tenth of a millisecond
-            tokens = pad(ids_of(self.tokenizer, given), self.pad_id)
-            return self.network.encode([tokens], self.pooling)[0]
+            return self.network.encode([self.tokenize(given)], self.pooling)[0]
         batching = self.batching if batch_size is None else Batching(texts=batch_size)
         cuts: list[list[int]] = []
         options: Any = {"pad_id": self.pad_id, "cuts": cuts}

@@ -5,7 +5,6 @@ What was converted is kept on disk, as by `openvino_graph`.
 
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,11 +74,11 @@ class OnnxNetwork:
 
     def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
-        given = list(batches)
-        if len(given) < 2:
-            return [self._run(tokens, pooling, self._n_threads) for tokens in given]
-        with ThreadPoolExecutor(usable_cores()) as executor:
-            return list(executor.map(lambda x: self._run(x, pooling, 1), given))
+
+        def run(tokens: Tokens, n_threads: int) -> Vectors:
+            return self._run(tokens, pooling, n_threads)
+
+        return conversion.run_batches(run, batches, self._n_threads)
 
     def _run(self, tokens: Tokens, output: str, n_threads: int) -> Vectors:
         session = self._sessions.get(n_threads) or self._session(n_threads)

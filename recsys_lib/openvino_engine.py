@@ -5,7 +5,7 @@ import threading
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,19 +101,12 @@ class OpenVinoNetwork:
 
     def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
-        given = list(batches)
-        n_threads = 1 if len(given) > 1 else self._n_threads
 
-        def run(tokens: Tokens) -> Vectors:
-            def pool(hidden: Vectors) -> Vectors:
-                return conversion.pool(hidden, tokens.mask, pooling)
-
+        def run(tokens: Tokens, n_threads: int) -> Vectors:
+            pool = partial(conversion.pool, mask=tokens.mask, pooling=pooling)
             return self._with_hidden(tokens, n_threads, pool)
 
-        if len(given) < 2:
-            return [run(tokens) for tokens in given]
-        with ThreadPoolExecutor(usable_cores()) as threads:
-            return list(threads.map(run, given))
+        return conversion.run_batches(run, batches, self._n_threads)
 
     def _with_hidden(
         self, tokens: Tokens, n_threads: int, use: Callable[[Vectors], Vectors]

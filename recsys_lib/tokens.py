@@ -113,14 +113,7 @@ def token_ids(
     Raises:
         TypeError: If not given a sequence of str.
     """
-    return ids_of(tokenizer, strings(texts), special=special)
-
-
-def ids_of(
-    tokenizer: Tokenizer, texts: list[str], *, special: bool = True
-) -> list[list[int]]:
-    """Cut as `token_ids` does what is known to be some str."""
-    batch = tokenizer.encode_batch_fast(texts, add_special_tokens=special)
+    batch = tokenizer.encode_batch_fast(strings(texts), add_special_tokens=special)
     return [encoding.ids for encoding in batch]
 
 
@@ -165,7 +158,7 @@ def like_lengths(
 
 def in_batches(
     tokenizer: Tokenizer,
-    texts: list[str],
+    texts: Sequence[str],
     batching: Batching,
     *,
     pad_id: int,
@@ -175,17 +168,19 @@ def in_batches(
 
     Args:
         tokenizer: Truncates, does not pad.
-        texts: As `strings` gives them.
+        texts: Any number.
         batching: Limits of a batch.
         pad_id: Fills up shorter texts.
         cuts: Gets the positions of the texts of each batch.
 
     Raises:
+        TypeError: If not given a sequence of str.
         ValueError: If a text gives no token.
     """
-    step = batching.ahead or max(len(texts), 1)
-    starts = range(0, len(texts), step)
-    parts = [texts[start : start + step] for start in starts]
+    given = strings(texts)
+    step = batching.ahead or max(len(given), 1)
+    starts = range(0, len(given), step)
+    parts = [given[start : start + step] for start in starts]
     for start, rows in zip(starts, _each_ahead(tokenizer, parts), strict=True):
         for cut in like_lengths(rows, batching):
             cuts.append([start + i for i in cut])
@@ -197,7 +192,7 @@ def _each_ahead(
 ) -> Iterator[list[list[int]]]:
     """Token ids of each part, cut in a thread while the part before is used."""
     if len(parts) < 2:
-        yield from (ids_of(tokenizer, part) for part in parts)
+        yield from (token_ids(tokenizer, part) for part in parts)
         return
     with ThreadPoolExecutor(1) as thread:  # the interpreter is free meanwhile
         coming = thread.submit(tokenizer.encode_batch_fast, parts[0])

@@ -114,7 +114,10 @@ def test_tokenising_ahead_gives_the_same_texts(tokenizer, ahead):
     assert [found[i] for i in range(len(texts))] == token_ids(tokenizer, texts)
 
 
-def test_a_gpu_takes_larger_batches():
+def test_a_gpu_takes_larger_batches_and_a_text_that_is_none_is_refused(tokenizer):
     assert batching_on("cpu") == ON_CPU
     assert batching_on("cuda:0") == ON_GPU
     assert ON_CPU.texts == 8
+    for texts in ("toy", ["toy", None]):
+        with pytest.raises(TypeError, match="must be"):
+            next(in_batches(tokenizer, texts, ON_GPU, pad_id=0, cuts=[]))
