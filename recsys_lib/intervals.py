@@ -1,7 +1,7 @@
 """Bootstrap intervals: how far a measured number could lie from its value."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +22,14 @@ class Interval:
         low: Lower end, in the unit of the value.
         high: Upper end, in the unit of the value.
         n: Size of the sample.
+        timed: Whether it is a time or made of times, and so differs by machine and run.
     """
 
     value: float
     low: float
     high: float
     n: int
+    timed: bool = field(default=False, repr=False, compare=False)
 
 
 def bootstrap_interval(

@@ -9,7 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -201,7 +201,10 @@ def ratio(
             / np.quantile(below, quantile, axis=axis)
         )
 
-    return bootstrap_interval(np.arange(slow.size), statistic=of_rounds, **options)
+    rounds = np.arange(slow.size)
+    return replace(
+        bootstrap_interval(rounds, statistic=of_rounds, **options), timed=True
+    )
 
 
 def synchronize(device: str) -> None:

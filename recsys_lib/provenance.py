@@ -21,6 +21,7 @@ from recsys_lib.intervals import Interval
 
 RECORD_MIME = "application/vnd.recsys-lib.record+json"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TIME_UNITS = ("ns", "us", "ms", "s", "min", "h")  # and rates, which end in "/s"
 _VERSIONED = (
     "torch",
     "transformers",
@@ -38,6 +39,9 @@ _VERSIONED = (
 class Record:
     """One measured number: `value` in `unit`, its interval, and the sample size `n`.
 
+    It is `timed` if it is a time, a rate, or made of them: it then differs by machine
+    and from run to run. All others are the same wherever the same code runs.
+
     Raises:
         ValueError: If the name is not snake_case, a number is not finite, or the
             interval has one end only or its ends the wrong way round.
@@ -52,6 +56,7 @@ class Record:
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    timed: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -85,6 +90,7 @@ def record(
     low: float | None = None,
     high: float | None = None,
     n: int | None = None,
+    timed: bool | None = None,
 ) -> None:
     """Record a result under `name`, for the prose, the claims and the download.
 
@@ -95,16 +101,22 @@ def record(
         low: Lower end of the interval, in the same unit.
         high: Upper end of the interval.
         n: Number of samples behind the value.
+        timed: Whether it depends on the machine or on its load; if None, the unit (a
+            time or a rate) or the `Interval` (one of `latency.ratio`) decides.
 
     Raises:
         ValueError: As `Record` does.
     """
+    if timed is None:
+        timed = unit in _TIME_UNITS or unit.endswith("/s")
+        timed = timed or (isinstance(value, Interval) and value.timed)
     if isinstance(value, Interval):
-        made = Record(name, value.value, unit, value.low, value.high, n or value.n)
+        ends = value.low, value.high
+        made = Record(name, value.value, unit, *ends, n or value.n, timed)
     else:
         low, high = (None if end is None else float(end) for end in (low, high))
         n = None if n is None else int(n)
-        made = Record(name, float(value), unit, low, high, n)
+        made = Record(name, float(value), unit, low, high, n, timed)
     from IPython import get_ipython  # half a second, for those who never record
     from IPython.display import display
 
