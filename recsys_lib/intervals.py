@@ -1,8 +1,8 @@
 """Bootstrap intervals: how far a measured number could lie from its value."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,20 @@ class Interval:
         low: Lower end, in the unit of the value.
         high: Upper end, in the unit of the value.
         n: Size of the sample.
-        timed: Whether it is a time or made of times, and so differs by machine and run.
+        timed: Whether it is made of times, and so differs by machine and by run.
     """
 
     value: float
     low: float
     high: float
     n: int
-    timed: bool = field(default=False, repr=False, compare=False)
+    timed: ClassVar[bool] = False
+
+
+class TimedInterval(Interval):
+    """An interval of a number that is made of times, such as a ratio of two."""
+
+    timed = True
 
 
 def bootstrap_interval(

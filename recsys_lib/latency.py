@@ -9,7 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys_lib.intervals import Interval, bootstrap_interval
+from recsys_lib.intervals import Interval, TimedInterval, bootstrap_interval
 
 Milliseconds = npt.NDArray[np.float64]
 Call = Callable[[], object]
@@ -168,7 +168,7 @@ def ratio(
     *,
     quantile: float = 0.5,
     **options: Any,
-) -> Interval:
+) -> TimedInterval:
     """How many times as long the slow call takes, at a quantile, with its interval.
 
     Whole rounds are resampled: what slowed both calls of a round cancels out.
@@ -184,7 +184,7 @@ def ratio(
             of its range.
 
     >>> ratio([4.0, 8.0], [2.0, 4.0])
-    Interval(value=2.0, low=2.0, high=2.0, n=2)
+    TimedInterval(value=2.0, low=2.0, high=2.0, n=2)
     """
     slow, fast = (np.asarray(x, dtype=np.float64) for x in (slow_ms, fast_ms))
     if slow.shape != fast.shape:
@@ -202,9 +202,8 @@ def ratio(
         )
 
     rounds = np.arange(slow.size)
-    return replace(
-        bootstrap_interval(rounds, statistic=of_rounds, **options), timed=True
-    )
+    found = bootstrap_interval(rounds, statistic=of_rounds, **options)
+    return TimedInterval(**vars(found))
 
 
 def synchronize(device: str) -> None:

@@ -5,6 +5,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from recsys_lib.intervals import Interval
+from recsys_lib.latency import ratio
 from recsys_lib.provenance import RECORD_MIME, Record, describe_machine, record
 
 
@@ -39,7 +40,7 @@ def test_a_record_carries_the_interval_to_the_notebook() -> None:
     finally:
         shell.clear_instance()
     made = captured.outputs[0].data[RECORD_MIME]
-    assert made == dataclasses.asdict(Record("search_ms", 1.0, "ms", 0.5, 2.0, 7))
+    assert made == dataclasses.asdict(Record("search_ms", 1.0, "ms", 0.5, 2.0, 7, True))
     assert (
         captured.outputs[0].data["text/plain"].startswith("search_ms = 1 ms [0.5, 2]")
     )
@@ -58,3 +59,26 @@ def test_the_machine_is_described() -> None:
     assert machine.memory_gib >= 1
     assert machine.versions["torch"].startswith("2.")
     assert f"{machine.cores} cores" in machine.hardware_class
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "timed"),
+    [
+        (2.0, {"unit": "ms"}, True),
+        (2.0, {"unit": "GB/s"}, True),
+        (2.0, {"unit": "MB"}, False),
+        (2.0, {}, False),
+        (2.0, {"timed": True}, True),
+        (Interval(2.0, 1.0, 3.0, 5), {}, False),
+        (ratio([4.0], [2.0]), {}, True),
+        (ratio([4.0], [2.0]), {"timed": False}, False),
+    ],
+)
+def test_a_time_is_marked_by_its_unit_or_its_interval(value, options, timed) -> None:
+    shell = InteractiveShell.instance()
+    try:
+        with capture_output() as captured:
+            record("name", value, **options)
+    finally:
+        shell.clear_instance()
+    assert captured.outputs[0].data[RECORD_MIME]["timed"] is timed
