@@ -4,6 +4,9 @@ DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
 DATASET ?=
+AGAIN ?=
+STRICT ?=
+ALL ?=
 RECORDED ?=
 NAME ?=
 BENCH ?=
@@ -29,7 +32,8 @@ help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
 	@echo "            DATASET=folder: your own items.csv and interactions.csv"
-	@echo "make compare  this run beside a recorded one   RECORDED=name"
+	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
+	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
@@ -58,10 +62,12 @@ data: $(READY)
 
 book: data
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
-	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)"
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
+	    --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
 
 compare: $(READY)
-	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)"
+	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \
+	    $(if $(filter-out 0,$(ALL)),--all)
 
 record: $(READY)
 	@$(PY) -m book.pipeline record --name "$(NAME)"

@@ -1,19 +1,26 @@
 """The press on the command line, `python -m book.pipeline`: build, and other verbs."""
 
 import argparse
+import ast
 import contextlib
 import fcntl
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from book.pipeline import edition
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.claims import load_claims
-from book.pipeline.compare import print_comparison, record_run, recorded_runs
+from book.pipeline.claims import Judgement, cited, fallen, judge_all, load_claims
+from book.pipeline.compare import (
+    judge_recorded,
+    print_comparison,
+    record_run,
+    recorded_table,
+)
 from book.pipeline.edition import own_data
+from book.pipeline.execute import Run
 from book.pipeline.fetch import fetch_data
 from book.pipeline.pages import ledger, provenance
 from book.pipeline.render import render, swap
@@ -27,56 +34,110 @@ from recsys_lib.provenance import describe_machine
 
 PROFILES = ("smoke", "standard", "full")
 RECORDED = "book/results"
+_OPTIONS = ("profile", "device", "dataset")  # parameters with an option of their own
 
 
-def build(
-    root: Path,
-    build_folder: Path,
-    parameters: Mapping[str, object],
-    selected: frozenset[str] = frozenset(),
-) -> Path:
-    """Run what changed, check everything, print the book; return its first page.
+@dataclass(frozen=True)
+class Order:
+    """What a build is asked for.
+
+    Attributes:
+        parameters: For every chapter: profile, device, seed.
+        selected: Numbers of the chapters to print; all of them when empty.
+        again: Numbers of chapters that run even if nothing changed.
+        strict: Whether a verdict that falls stops the build.
+    """
+
+    parameters: Mapping[str, object]
+    selected: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
+    strict: bool = False
+
+
+def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judgement]]:
+    """Run what changed, judge every claim, print the book.
 
     Args:
         root: Of the project.
         build_folder: `_build`, or another for a book beside it.
-        parameters: For every chapter: profile, device, seed.
-        selected: Numbers of the chapters to print; all of them when empty.
+        order: What to run and how.
+
+    Returns:
+        The first page, and the judgements of the verdicts that fall on this run.
 
     Raises:
         BookError: Naming what must be mended; the last good book is left in place.
     """
     check(root)  # before anything runs
-    every, own = select_chapters(root), own_data(parameters)
-    chapters = select_chapters(root, selected, own)
-    note, named = "", dict(parameters)
-    if own:
-        note, named["dataset"] = edition.note(own, every), own.name
-    runs = run_chapters(chapters, parameters, root)
-    results = Results(
-        {chapter.key: run.records for chapter, run in runs.items()},
-        facts(named)
-        | {
-            "absent": sorted({c.key for c in every} - {c.key for c in chapters}),
-            "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},
-        },
-    )
+    own = own_data(order.parameters)
+    chapters = select_chapters(root, order.selected, own)
+    if outside := order.again - {c.number for c in chapters}:
+        raise BookError(f"AGAIN: {', '.join(sorted(outside))} is not to be printed")
+    claims = load_claims(root / "book/claims.yml")
+    runs = run_chapters(chapters, order.parameters, root, order.again)
+    results = _results(runs, root, order.parameters)
+    judgements = judge_all(claims, results)
+    if order.strict and (doubted := _doubted(judgements, results, chapters)):
+        print(f"A timed verdict fell: measuring {', '.join(sorted(doubted))} again.")
+        runs = run_chapters(chapters, order.parameters, root, doubted)
+        results = _results(runs, root, order.parameters)
+        judgements = judge_all(claims, results)
+    fell = fallen(judgements)
+    if order.strict and fell:
+        raise BookError("\n".join([*map(str, fell), *_advice(fell)]))
+    recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
+    note = edition.note(own, select_chapters(root)) if own else ""
     pages = {
-        "ledger": ledger(load_claims(root / "book/claims.yml"), results),
+        "ledger": ledger(judgements, results, recorded),
         "provenance": provenance(
             runs,
             describe_machine(),
-            recorded="" if own else recorded_runs(results, root / RECORDED),
+            recorded="" if own else recorded_table(results, recorded),
             note=note,
         ),
     }
     staged = build_folder / "stage"
-    stage(staged, root, runs, results, pages, note)
-    html = render(staged, root, strict=not (own or selected))
+    stage(staged, root, runs, results, pages, note=note, fallen=fell)
+    html = render(staged, root, strict=not (own or order.selected))
     results.save(build_folder / "results.new")
     swap(build_folder / "results.new", build_folder / "results")
     swap(html, build_folder / "html")
-    return build_folder / "html/index.html"
+    return build_folder / "html/index.html", fell
+
+
+def _results(
+    runs: Mapping[Chapter, Run], root: Path, parameters: Mapping[str, object]
+) -> Results:
+    """The records of the runs, and the facts that `run.*` citations may name."""
+    own = own_data(parameters)
+    every = {c.key for c in find_chapters(root / "chapters")}
+    return Results(
+        {chapter.key: run.records for chapter, run in runs.items()},
+        {
+            **parameters,
+            **({"dataset": own.name} if own else {}),
+            **asdict(describe_machine()),
+            "absent": sorted(every - {c.key for c in runs}),
+            "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},
+            "inputs": {c.key: run.parts for c, run in runs.items()},
+        },
+    )
+
+
+def _doubted(
+    judgements: Iterable[Judgement], results: Results, chapters: Iterable[Chapter]
+) -> frozenset[str]:
+    """Numbers of the chapters whose times a verdict that falls rests on."""
+    names = [n for j in fallen(judgements) for n in cited(j.claim.rule)]
+    keys = {name.split(".")[0] for name in names if results.is_timed(name)}
+    return frozenset(c.number for c in chapters if c.key in keys)
+
+
+def _advice(fell: Iterable[Judgement]) -> list[str]:
+    """What to do about timed verdicts that fall; nothing where there is none."""
+    timed = sorted({f"{int(j.claim.key[2:]):02}" for j in fell if j.timed})
+    again = f'make book AGAIN="{" ".join(timed)}"'
+    return [f"A timed one may be bad luck: {again} measures anew."] if timed else []
 
 
 def select_chapters(
@@ -99,11 +160,6 @@ def select_chapters(
         )
     chosen = [c for c in every if not numbers or c.number in numbers]
     return edition.fitting(chosen, own) if own else chosen
-
-
-def facts(parameters: Mapping[str, object]) -> dict[str, object]:
-    """What `run.*` citations may name: the parameters and the machine."""
-    return {**parameters, **asdict(describe_machine())}
 
 
 def prose_faults(chapter: Chapter) -> list[str]:
@@ -163,15 +219,22 @@ def main(arguments: list[str] | None = None) -> int:
     runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
     runner.add_argument("--dataset", default="", help="a folder with your own data")
     runner.add_argument("--parameters", default="", help='more, such as "seed=1"')
+    runner.add_argument("--again", default="", help="chapters to measure anew")
     verbs.add_parser("run", help="execute what changed", parents=[runner])
     builder = verbs.add_parser(
         "build", help="execute what changed and print the book", parents=[runner]
     )
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
+    builder.add_argument(
+        "--strict", action="store_true", help="a verdict that falls stops the build"
+    )
     verbs.add_parser("check", help="check the prose without running anything")
     verbs.add_parser("data", help="get the data, and the model ready to run")
     comparer = verbs.add_parser("compare", help="this run beside a recorded one")
-    comparer.add_argument("--recorded", default="", help="its name; else the newest")
+    comparer.add_argument(
+        "--recorded", default="", help="its name; else that of the likest machine"
+    )
+    comparer.add_argument("--all", action="store_true", help="a line for each record")
     recorder = verbs.add_parser("record", help="keep this run in book/results")
     recorder.add_argument("--name", default="", help="such as two-core-laptop")
     verbs.add_parser("picture", help="photograph the built book for the README")
@@ -196,7 +259,13 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         print(f"model: ready in {cache_folder()}")
         return None
     if chosen.verb == "compare":
-        return print_comparison(root / "_build", root / RECORDED, chosen.recorded)
+        return print_comparison(
+            root / "_build",
+            root / RECORDED,
+            root / "book/claims.yml",
+            name=chosen.recorded,
+            every=chosen.all,
+        )
     if chosen.verb == "record":
         kept = record_run(chosen.name, root / "_build/results", root / RECORDED)
         print(f"recorded in {kept}: commit it")
@@ -205,33 +274,64 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         from book.pipeline.picture import take_picture  # its browser is for developers
 
         return take_picture(root / "_build/html", root / "book/_static/book.png")
+    _build(chosen, root)
+    return None
+
+
+def _build(chosen: argparse.Namespace, root: Path) -> None:
+    """Do `run` and `build`: the chapters, and for a build the pages, too."""
     began = time.perf_counter()
-    selected = frozenset(chosen.chapters.split())
     device = choose_device(chosen.device)
     parameters = {"profile": chosen.profile, "device": device, "seed": 0}
     parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
     if chosen.dataset:
         parameters["dataset"] = str(Path(chosen.dataset).resolve())
+    selected, again = (frozenset(x.split()) for x in (chosen.chapters, chosen.again))
     own = own_data(parameters)
     if chosen.verb == "run":
-        run_chapters(select_chapters(root, selected, own), parameters, root)
-        return None
+        run_chapters(select_chapters(root, selected, own), parameters, root, again)
+        return
     folder = chosen.build_folder
     if own:
         print(f"{own.name}: {edition.left_out(select_chapters(root))}")
         folder = folder / "own" / own.name
     folder = folder / "partial" if selected else folder
+    order = Order(parameters, selected, again, chosen.strict)
     with only_one(folder):
-        page = build(root, root / folder, parameters, selected)
+        page, fell = build(root, root / folder, order)
+    for line in _findings(fell):
+        print(line)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
-    return None
+
+
+def _findings(fell: Sequence[Judgement]) -> list[str]:
+    """The last lines of a build whose verdicts do not all stand."""
+    if not fell:
+        return []
+    some = "1 verdict falls" if len(fell) == 1 else f"{len(fell)} verdicts fall"
+    return [
+        f"{some} on this run; the ledger shows where else:",
+        *(f"  {judgement}" for judgement in fell),
+        *_advice(fell),
+    ]
 
 
 def _parse_parameter(text: str) -> tuple[str, object]:
+    """Read `seed=1`: a Python number, or else a string.
+
+    Raises:
+        BookError: If it is no assignment, or names what has an option of its own.
+    """
     name, sign, value = text.partition("=")
     if not sign:
         raise BookError(f"a parameter must read name=value; got {text!r}")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    if name in _OPTIONS:
+        raise BookError(f"PARAMETERS: set {name} by {name.upper()}=, got {text!r}")
+    try:
+        number = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
+    return name, number if isinstance(number, int | float) else value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A chapter as the press sees it: a MyST notebook with parameters and code cells."""
 
-import re
+import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,18 +74,25 @@ class Chapter:
                 found.append((f"cell {n}, {key}", text))
         return [(place, text) for place, text in found if text]
 
-    @property
-    def parameters(self) -> set[str]:
-        """Names assigned in the cell tagged `parameters`."""
+    @cached_property
+    def parameters(self) -> dict[str, object]:
+        """Names and defaults, as assigned in the cell tagged `parameters`."""
         for cell in self.notebook.cells:
             if "parameters" in cell.metadata.get("tags", []):
-                return set(re.findall(r"^(\w+)\s*=", cell.source, re.MULTILINE))
+                return dict(_constants(cell.source))
         raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
 
     @property
     def reads_records(self) -> bool:
         """Whether it asks for the records of all other chapters, and so waits."""
         return "results" in self.parameters
+
+
+def _constants(source: str) -> Iterator[tuple[str, object]]:
+    for node in ast.parse(source).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                yield name, ast.literal_eval(value)
 
 
 def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Notebook]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets.config import Config
 
@@ -71,22 +72,16 @@ def execute(
 
     Args:
         chapter: What to run.
-        parameters: Injected by papermill; the chapter must declare each of them.
+        parameters: Injected by papermill; the chapter declares each of them.
         fingerprint: Of the inputs, stored beside the outputs.
         store: Folder of runs; nothing is written there unless every check passes.
         expected_s: Seconds of the last run, shown with the progress.
         say: Receives the progress, a line for each cell.
 
     Raises:
-        BookError: For an undeclared parameter, a raising cell, an error or warning in
-            an output, a memory address, or a record given twice.
+        BookError: For a raising cell, a kernel that dies, an error or warning in an
+            output, a memory address, or a record given twice.
     """
-    unknown = sorted(set(parameters) - chapter.parameters)
-    if unknown:
-        raise BookError(
-            f"{chapter.stem}: unknown parameter {', '.join(unknown)}; "
-            f"the chapter declares {', '.join(sorted(chapter.parameters))}"
-        )
     started = time.perf_counter()
     expected = f", about {expected_s:.0f} s expected" if expected_s else ""
     say(f"{chapter.stem}: {len(chapter.code)} cells{expected}")
@@ -169,6 +164,11 @@ def _papermill(
             cell = "\n    ".join(error.source.splitlines()[:6])
             raise BookError(
                 f"{where} {error.ename}: {error.evalue}\n    {cell}"
+            ) from error
+        except DeadKernelError as error:
+            raise BookError(
+                f"{chapter.stem}: cell {seen}: the kernel died; the system ends a "
+                f"process that takes more memory than there is"
             ) from error
 
 

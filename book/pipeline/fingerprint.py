@@ -7,20 +7,25 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from book.pipeline.chapters import Chapter
-from recsys_lib.kept import sha256_of
+from recsys_lib.imports import import_closure
+from recsys_lib.kept import hashes_of, sha256_of
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the chapters share: where the library, data, models and lock are."""
+    """What the chapters share: where the library, data, models and lock are.
+
+    A model is a file, or a folder of which all counts that decides its vectors.
+    """
 
     library: Path
     data: tuple[Path, ...]
@@ -28,6 +33,17 @@ class Inputs:
     lock: Path
     hardware: str
     own: Mapping[str, str] = field(default_factory=dict)  # hashes of the reader's files
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Their hashes by name, taken once for all chapters."""
+        parts = {"lock file": _locked_versions(self.lock), "hardware": self.hardware}
+        parts |= {f"data {path.name}": _hash_file(path) for path in self.data}
+        parts |= {f"your data {name}": sha[:16] for name, sha in self.own.items()}
+        for path in self.models:
+            model = hashes_of(path) if path.is_dir() else {path.name: sha256_of(path)}
+            parts |= {f"model {name}": sha[:16] for name, sha in model.items()}
+        return parts
 
 
 @dataclass(frozen=True)
@@ -60,53 +76,38 @@ def fingerprint(
     Returns:
         One hash for each named input.
     """
-    parts = {
-        "code cells": _hash("\0".join(chapter.code).encode()),
-        "lock file": _locked_versions(inputs.lock),
-        "hardware": inputs.hardware,
-    }
+    parts = {"code cells": _hash("\0".join(chapter.code).encode()), **inputs.parts}
     parts |= {f"parameter {k}": repr(v) for k, v in parameters.items()}
-    reached = reached_modules(chapter.code, inputs.library)
-    parts |= {f"recsys_lib/{path.name}": hash_file(path) for path in reached}
-    parts |= {f"data {path.name}": hash_file(path) for path in inputs.data}
-    parts |= {f"your data {name}": sha[:16] for name, sha in inputs.own.items()}
-    parts |= {f"model {path.name}": hash_file(path) for path in inputs.models}
-    return Fingerprint(parts)
+    return Fingerprint(parts | reached_files(chapter.code, inputs.library))
 
 
-def reached_modules(code: Iterable[str], library: Path) -> list[Path]:
-    """List the library's files that code imports, followed from module to module.
+def reached_files(code: Iterable[str], library: Path) -> dict[str, str]:
+    """Hash the library's files that cells reach by their imports.
 
     Args:
         code: Sources of cells; IPython magics are allowed.
-        library: Folder of the flat package.
+        library: Folder of the package.
 
     Returns:
-        Paths in alphabetical order, `__init__.py` included once anything is reached.
+        Hashes by path, such as "recsys_lib/a/b.py"; "missing" for an import of nothing.
     """
-    plain = TransformerManager().transform_cell
-    waiting = [name for cell in code for name in _imports(plain(cell), library)]
-    reached: set[Path] = set()
-    while waiting:
-        path = library / f"{waiting.pop()}.py"
-        if path not in reached:
-            reached.add(path)
-            waiting += _imports(path.read_text(), library)
-    return sorted(reached)
+    sources = [source for cell in code for source in _sources(cell)]
+    files = import_closure(sources, library).files
+    return {name: sha[:16] for name, sha in files.items()}
 
 
-def _imports(source: str, library: Path) -> set[str]:
-    """Names of the library's modules that one source imports, at any depth."""
-    package, found = library.name, set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
-    parts = [name.split(".") for name in found]
-    inside = {(*p, "__init__")[1] for p in parts if p[0] == package}
-    modules = {name for name in inside if (library / f"{name}.py").exists()}
-    return modules | ({"__init__"} if inside else set())
+def _sources(cell: str) -> Iterator[str]:
+    """The Python of a cell, and that in its strings: what a magic times, for one."""
+    plain = TransformerManager().transform_cell(cell)
+    yield plain
+    try:
+        tree = ast.parse(plain)
+    except SyntaxError:  # told when the cell runs
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if "import" in text:
+                yield from _sources(text)
 
 
 def _locked_versions(lock: Path) -> str:
@@ -123,7 +124,7 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def hash_file(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     """Sixteen hexadecimal digits of a file's SHA-256."""
     return sha256_of(path)[:16]
 

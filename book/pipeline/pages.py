@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from book.pipeline.chapters import BookError, Chapter
-from book.pipeline.claims import VERDICTS, Claim, evidence, judge
+from book.pipeline.chapters import Chapter
+from book.pipeline.claims import VERDICTS, Judgement, State, tally
+from book.pipeline.compare import RecordedRun
 from book.pipeline.execute import Run
 from book.pipeline.results import Results
 from recsys_lib.provenance import Machine
@@ -37,72 +38,89 @@ Take it with you
 """
 
 
-def ledger(claims: Sequence[Claim], results: Results) -> str:
-    """Appendix B: every claim with its verdict, the records behind it, the correction.
+def fallen_note(judgement: Judgement) -> str:
+    """What stands on a chapter's page, below the figure of a verdict that falls."""
+    claim = judgement.claim
+    again = (
+        f' `make book AGAIN="{int(claim.key[2:]):02}"` measures the chapter anew.'
+        if judgement.timed
+        else ""
+    )
+    return f"""\
+:::{{admonition}} On this run a verdict falls
+:class: warning fallen
+{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict
+*{claim.verdict}* does not stand here. Its rule is {judgement.kind}, and asks
+{judgement.broken}.{again}
+:::
+"""
 
-    On a reader's data, or a GPU, the verdicts are shown beside what was found there.
 
-    Raises:
-        BookError: Listing each claim whose verdict its own data no longer bear.
+def ledger(
+    judgements: Sequence[Judgement],
+    results: Results,
+    recorded: Mapping[str, RecordedRun],
+) -> str:
+    """Appendix B: every claim with its verdict, its records, and where it stands.
+
+    Args:
+        judgements: Of this run, in the order of the page.
+        results: Of this run.
+        recorded: The recorded runs to show beside it, by name.
     """
-    elsewhere = _elsewhere(results)
-    fallen = [claim for claim in claims if judge(claim, results) is False]
-    if fallen and not elsewhere:
-        raise BookError(
-            "\n".join(
-                f"claim {c.id} (section {c.section}): the verdict {c.verdict!r} no "
-                f"longer follows; {c.rule} is false with {evidence(c, results)}"
-                for c in fallen
-            )
-        )
-    counts = Counter(claim.verdict for claim in claims)
-    tally = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
-    rows = "\n".join(_claim(claim, results) for claim in claims)
+    counts = Counter(j.claim.verdict for j in judgements)
+    verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
+    rows = "\n".join(_claim(j, recorded) for j in judgements)
     return f"""\
 # B. The ledger
 
-What the source document claims, what was measured, and the form that holds. Each
-verdict is carried by a rule over the recorded results or by a source; the book does
-not build when a rule stops being true. So far: {tally}.
-{elsewhere}
+What the source document claims, what was measured, and the form that holds:
+{verdicts}. Each verdict rests on a source, or on a rule over the recorded results. An
+*exact* rule names qualities, counts and identities, which are the same on every
+machine; a *timed* rule names times, or what is made of times. Both are judged on each
+run, and a verdict that falls is a finding about that machine or those data.
+
+| run | machine | profile, date | its code | verdicts |
+|---|---|---|---|---|
+| this run | {_machine(results)} | {results.facts["profile"]} | | {tally(judgements)} |
+{_recorded_rows(recorded)}
+{_of_other_data(results)}
 {rows}
 """
 
 
-_OF_OTHER_DATA = """
+def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
+    return "\n".join(
+        f"| {name} | {_machine(run.results)} | {run.results.facts['profile']}, "
+        f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
+        for name, run in recorded.items()
+    )
+
+
+def _machine(results: Results) -> str:
+    facts = results.facts
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
+
+
+def _of_other_data(results: Results) -> str:
+    if "dataset" not in results.facts:
+        return ""
+    return f"""
 :::{{admonition}} The verdicts are of the book's own data
 :class: warning
-They were judged on MovieLens and the clothing reviews, and stay. The numbers below
-are of your data, {}; beside each verdict stands whether its rule holds on them. Where
-it does not, that is a finding about your data, and no fault.
+They were judged on MovieLens and the clothing reviews. The numbers below are of your
+data, {results.facts["dataset"]}. Where a rule does not hold on them, that is a finding
+about your data, and no fault.
 :::
 """
-_OF_A_CPU = """
-:::{{admonition}} The verdicts are of a processor
-:class: warning
-They were judged on a machine without a GPU, and stay. The numbers below are of one
-with a GPU ({}), where a model may cost so little that a rule does not hold; beside
-each verdict stands whether it does. One about quality that does not is worth a look.
-:::
-"""
-_HERE = {True: "the rule holds", False: "the rule does not hold", None: ""}
 
 
-def _elsewhere(results: Results) -> str:
-    """What to say where the verdicts were not judged on the like; else nothing."""
-    if own := results.facts.get("dataset"):
-        return _OF_OTHER_DATA.format(own)
-    on_gpu = results.facts.get("device", "cpu") != "cpu"
-    return _OF_A_CPU.format(results.facts["gpu"] or "unnamed") if on_gpu else ""
-
-
-def _claim(claim: Claim, results: Results) -> str:
-    here = judge(claim, results) if _elsewhere(results) else None
-    where = "On your data" if "dataset" in results.facts else "On this GPU"
+def _claim(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
+    claim = judgement.claim
     shown = {
-        "Measured": evidence(claim, results),
-        where: _HERE[here],
-        "Rule": f"`{claim.rule}`" if claim.rule else "",
+        "Measured": judgement.evidence,
+        "Where it stands": _stands(judgement, recorded),
+        "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
         "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
         "Source": claim.source,
     }
@@ -120,6 +138,24 @@ def _claim(claim: Claim, results: Results) -> str:
 
 {details}
 """
+
+
+def _stands(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
+    """This run and each recorded one, in a line; nothing for a claim with no rule."""
+    if judgement.state is State.NO_RULE:
+        return ""
+    states: dict[str, State] = {"this run": judgement.state}
+    for name, run in recorded.items():
+        states[name] = run.state(judgement.claim)
+    condition = judgement.claim.condition
+    told = "; ".join(f"{name}: {_marked(x, condition)}" for name, x in states.items())
+    return f"Judged {condition}. {told}." if condition else f"{told}."
+
+
+def _marked(state: State, condition: str) -> str:
+    if state is State.NOT_JUDGED:
+        return f"not judged (the rule holds {condition})"
+    return f"**{state}**" if state is State.FALLS else str(state)
 
 
 def provenance(
@@ -154,8 +190,8 @@ The press wrote this page from the runs themselves.
 ## Recorded runs
 
 Runs that were kept on purpose, on named machines. `make compare` prints this run beside
-one of them, record by record; here stands how many records agree (intervals overlap, or
-values differ by a tenth at most) and how many times were shorter or longer here.
+one of them; here stands how many records agree (intervals overlap, or values differ by
+a tenth at most). Times are not judged: they belong to their machine.
 
 {recorded or "Runs on other data are not compared."}
 
@@ -172,7 +208,7 @@ def _hardware(machine: Machine) -> str:
         "processor": machine.cpu,
         "cores": machine.cores,
         "memory": f"{machine.memory_gib} GiB",
-        "GPU": machine.gpu or "none: nothing in this book was run on one",
+        "GPU": machine.gpu or "none: nothing of this run was run on one",
         "system": machine.system,
         "Python": machine.python,
         **machine.versions,
@@ -188,3 +224,7 @@ def _inputs(chapter: Chapter, run: Run) -> str:
 |---|---|
 {rows}
 :::"""
+
+
+def _one_line(rule: str) -> str:
+    return " ".join(rule.split())

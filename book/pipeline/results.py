@@ -18,7 +18,8 @@ class Results:
     Args:
         records: chapter key -> record name -> record.
         facts: Facts about the run. `absent` lists the chapter keys left out of this
-            build; their records show as a dash. `dataset` names the reader's data.
+            build; their records show as a dash. `dataset` names the reader's data, and
+            `recorded` a run kept in `book/results`: both may lack records.
     """
 
     def __init__(
@@ -42,13 +43,25 @@ class Results:
         if key == "run" and name in self.facts:
             return self.facts[name]
         found = self.records.get(key, {}).get(name)
-        if found is None and "dataset" in self.facts:
-            return None  # of a part that the reader's data could not carry
+        if found is None and self.may_lack_records:
+            return None
         if found is None:
             raise BookError(f"no record {reference!r}{self._near(key, name)}")
+        if field in FIELDS and found.get(field) is None and self.may_lack_records:
+            return None
         if field not in FIELDS or found.get(field) is None:
             raise BookError(f"record {key}.{name} has no {field!r}")
         return found[field]
+
+    @property
+    def may_lack_records(self) -> bool:
+        """Whether it is of a reader's data, or was recorded by other code."""
+        return "dataset" in self.facts or "recorded" in self.facts
+
+    def is_timed(self, reference: str) -> bool:
+        """Whether a citation names a record that is a time, or made of times."""
+        key, name = reference.split(".")[:2]
+        return bool(self.records.get(key, {}).get(name, {}).get("timed"))
 
     def text(self, citation: str) -> str:
         """Format a citation such as `ch4.search_ms:.2f`.

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,25 +17,70 @@ from recsys_lib.datasets import data_folder
 from recsys_lib.provenance import describe_machine, usable_cores
 from recsys_lib.tokens import minilm_folder
 
+_KEPT = "The other chapters are kept: the next build runs only what was mended."
+
 
 def run_chapters(
-    chapters: list[Chapter], parameters: Mapping[str, object], root: Path
+    chapters: list[Chapter],
+    parameters: Mapping[str, object],
+    root: Path,
+    again: Collection[str] = (),
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
     One at a time, with the whole machine; in the smoke profile, whose times nobody
-    reads, side by side. A chapter with a parameter `results` comes after all others,
-    and finds their records in that folder.
+    reads, side by side. A chapter that fails does not stop the others. A chapter with
+    a parameter `results` comes after all others, and finds their records there.
+
+    Args:
+        chapters: What to run.
+        parameters: For every chapter.
+        root: Of the project.
+        again: Numbers of chapters that run even if nothing changed.
 
     Raises:
-        BookError: Of the first chapter that fails, after the others have ended; or
-            naming chapters whose records another one asks for and nobody made.
+        BookError: Before anything runs, if a chapter does not take the parameters; at
+            the end, naming each chapter that failed, the cell and the reason.
     """
+    check_parameters(chapters, parameters)
     late = [c for c in chapters if c.reads_records]
-    runs = _run([c for c in chapters if c not in late], parameters, root)
-    if late:
-        runs |= _run(late, parameters, root, _save_records(late[0], parameters, root))
+    first = [c for c in chapters if c not in late]
+    runs, faults = _run(first, parameters, root, again)
+    if late and not faults:
+        records = _save_records(late[0], parameters, root)
+        more, faults = _run(late, parameters, root, again, records)
+        runs |= more
+    elif late:
+        waiting = ", ".join(c.stem for c in late)
+        faults.append(f"{waiting}: not run, for it reads the records of all others")
+    if faults:
+        raise BookError("\n".join([*faults, _KEPT]))
     return {chapter: runs[chapter] for chapter in chapters}
+
+
+def check_parameters(
+    chapters: Collection[Chapter], parameters: Mapping[str, object]
+) -> None:
+    """Check that each chapter declares the parameters, with values of these types.
+
+    Raises:
+        BookError: Naming the chapter, what it declares and what came.
+    """
+    for chapter in chapters:
+        declared = chapter.parameters
+        if unknown := sorted(set(parameters) - set(declared)):
+            raise BookError(
+                f"{chapter.stem}: unknown parameter {', '.join(unknown)}; "
+                f"the chapter declares {', '.join(sorted(declared))}"
+            )
+        for name, value in parameters.items():
+            wanted, given = type(declared[name]), type(value)
+            if given is not wanted and (wanted, given) != (float, int):
+                raise BookError(
+                    f"{chapter.stem}: the parameter {name} must be of type "
+                    f"{wanted.__name__}, as {name} = {declared[name]!r} is; "
+                    f"got {value!r}"
+                )
 
 
 def _save_records(
@@ -64,9 +109,13 @@ def _run(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
     root: Path,
+    again: Collection[str],
     records: Path | None = None,
-) -> dict[Chapter, Run]:
-    """Execute those that changed; `records` are data of theirs, where there are any."""
+) -> tuple[dict[Chapter, Run], list[str]]:
+    """Execute those that changed; return the runs, and what went wrong.
+
+    `records` are data of the chapters, where there are any.
+    """
     store, own = _store(parameters, root), own_data(parameters)
     named = {**parameters, "dataset": own.name} if own else parameters  # not its path
     data = [p for p in data_folder().iterdir() if p.is_file()]
@@ -80,25 +129,30 @@ def _run(
     )
     wanted = {c: fingerprint(c, named, inputs) for c in chapters}
     runs = {c: load_run(store, c) for c in chapters}
-    reasons = {c: _reason(wanted[c], runs[c]) for c in chapters}
+    reasons = {c: _reason(c, wanted[c], runs[c], again) for c in chapters}
     changed = [c for c in chapters if reasons[c]]
     for chapter in chapters:
         if not reasons[chapter]:
             print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
     if parameters["profile"] == "smoke" and len(changed) > 1:
-        _run_side_by_side(changed, parameters, root)
-        return {c: run for c in chapters if (run := load_run(store, c))}
+        faults = _run_side_by_side(changed, parameters, root, again)
+        return {c: run for c in chapters if (run := load_run(store, c))}, faults
+    faults = []
     for chapter in changed:
         print_line(f"{chapter.stem}: {reasons[chapter]}")
         last = runs[chapter]
-        runs[chapter] = execute(
-            chapter,
-            {**parameters, "results": str(records)} if records else parameters,
-            wanted[chapter],
-            store=store,
-            expected_s=last.seconds if last else None,
-        )
-    return {chapter: run for chapter, run in runs.items() if run}
+        try:
+            runs[chapter] = execute(
+                chapter,
+                {**parameters, "results": str(records)} if records else parameters,
+                wanted[chapter],
+                store=store,
+                expected_s=last.seconds if last else None,
+            )
+        except BookError as error:
+            print_line(f"{chapter.stem}: failed")
+            faults.append(str(error))
+    return {chapter: run for chapter, run in runs.items() if run}, faults
 
 
 def _store(parameters: Mapping[str, object], root: Path) -> Path:
@@ -107,20 +161,27 @@ def _store(parameters: Mapping[str, object], root: Path) -> Path:
     return root / "_build/runs" / "-".join(map(str, kinds))
 
 
-def _reason(wanted: Fingerprint, kept: Run | None) -> str:
+def _reason(
+    chapter: Chapter, wanted: Fingerprint, stored: Run | None, again: Collection[str]
+) -> str:
     """Why a chapter has to run, or nothing."""
-    if kept is None:
+    if stored is None:
         return "first run"
-    changes = wanted.changes(kept.parts)
-    return f"changed: {', '.join(changes)}" if changes else ""
+    if changes := wanted.changes(stored.parts):
+        return f"changed: {', '.join(changes)}"
+    return "measured again" if chapter.number in again else ""
 
 
 def _run_side_by_side(
-    chapters: list[Chapter], parameters: Mapping[str, object], root: Path
-) -> None:
+    chapters: list[Chapter],
+    parameters: Mapping[str, object],
+    root: Path,
+    again: Collection[str],
+) -> list[str]:
     """Each chapter in a process of its own, on cores of its own where that can be had.
 
-    It then finds a smaller machine, and nobody disturbs its times.
+    It then finds a smaller machine, and nobody disturbs its times. Returns what went
+    wrong, an entry for each chapter that failed.
     """
     idle: SimpleQueue[set[int]] = SimpleQueue()
     for cores in _shares(len(chapters)):
@@ -131,22 +192,26 @@ def _run_side_by_side(
     def run(chapter: Chapter) -> str:
         command = [sys.executable, "-m", "book.pipeline", "run"]
         command += ["--chapters", chapter.number]
+        command += ["--again", chapter.number] if chapter.number in again else []
         command += [f"--{name}={parameters[name]}" for name in options]
         command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
         cores = idle.get()
-        with subprocess.Popen(
-            command, cwd=root, stderr=subprocess.PIPE, text=True
-        ) as process:
-            if cores:
-                os.sched_setaffinity(process.pid, cores)
-            said = process.communicate()[1]
-        idle.put(cores)
-        return said if process.returncode else ""
+        try:
+            with subprocess.Popen(
+                command, cwd=root, stderr=subprocess.PIPE, text=True
+            ) as process:
+                if cores:
+                    os.sched_setaffinity(process.pid, cores)
+                said = process.communicate()[1].strip()
+        finally:
+            idle.put(cores)
+        if not process.returncode:
+            return ""
+        said = said.removesuffix(_KEPT).strip()
+        return said or f"{chapter.stem}: its process ended with {process.returncode}"
 
     with ThreadPoolExecutor(idle.qsize()) as pool:
-        faults = [fault for fault in pool.map(run, chapters) if fault]
-    if faults:
-        raise BookError(faults[0].strip())
+        return [fault for fault in pool.map(run, chapters) if fault]
 
 
 def _shares(wanted: int) -> list[set[int]]:

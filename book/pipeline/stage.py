@@ -5,15 +5,16 @@ Prose and captions come from the sources as they are now, outputs from the store
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.claims import Judgement
 from book.pipeline.execute import Run
-from book.pipeline.pages import foot
+from book.pipeline.pages import fallen_note, foot
 from book.pipeline.prose import bare_numerals, citations, pictures_without_text
 from book.pipeline.results import Results
 from recsys_lib.provenance import RECORD_MIME
@@ -43,10 +44,11 @@ def check_citations(place: str, text: str, results: Results) -> list[str]:
     return faults
 
 
-def graft(chapter: Chapter, run: Run) -> Notebook:
+def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Notebook:
     """Put a run's outputs under the chapter as it is written now.
 
-    Records are taken out: the page shows them where prose cites them.
+    Records are taken out: the page shows them where prose cites them. Each verdict that
+    falls is named below its figure, or at the end of its chapter if it has none.
 
     Raises:
         BookError: For a picture whose cell gives no alt text or no caption.
@@ -63,8 +65,29 @@ def graft(chapter: Chapter, run: Run) -> Notebook:
             _check_picture(f"{chapter.stem}: cell {n}", cell)
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
+    page.cells = list(_with_notes(page.cells, chapter, fallen))
     page.cells.append(nbformat.v4.new_markdown_cell(foot(chapter, run), id="foot"))
     return page
+
+
+def _with_notes(
+    cells: Iterable[Notebook], chapter: Chapter, fallen: Sequence[Judgement]
+) -> Iterator[Notebook]:
+    """The cells, and after each figure the verdicts on it that fall."""
+    drawn = set()
+    for cell in cells:
+        yield cell
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        drawn.add(name)
+        yield from (_note(j) for j in fallen if j.claim.figure == name)
+    for judgement in fallen:
+        if judgement.claim.key == chapter.key and judgement.claim.figure not in drawn:
+            yield _note(judgement)
+
+
+def _note(judgement: Judgement) -> Notebook:
+    cell_id = f"fallen-{judgement.claim.id}"[:64]
+    return nbformat.v4.new_markdown_cell(fallen_note(judgement), id=cell_id)
 
 
 def stage(
@@ -73,7 +96,9 @@ def stage(
     runs: Mapping[Chapter, Run],
     results: Results,
     generated: Mapping[str, str],
+    *,
     note: str = "",
+    fallen: Sequence[Judgement] = (),
 ) -> None:
     """Write the folder that jupyter-book builds.
 
@@ -84,6 +109,7 @@ def stage(
         results: What the citations are checked against.
         generated: Pages written by the press, by name.
         note: Put under the title of each page that speaks of results.
+        fallen: The verdicts that fall on this run.
 
     Raises:
         BookError: Listing every fault found in citations, or naming a picture.
@@ -106,7 +132,7 @@ def stage(
     for chapter, run in runs.items():
         for place, text in chapter.prose:
             faults += check_citations(f"{chapter.stem}, {place}", text, results)
-        page = graft(chapter, run)
+        page = graft(chapter, run, fallen)
         page.cells[0].source = _noted(page.cells[0].source, note)
         nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
     if faults:
