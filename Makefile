@@ -60,7 +60,7 @@ $(READY): pyproject.toml requirements.lock
 data: $(READY)
 	@$(PY) -m book.pipeline data
 
-book: data
+book: $(READY)
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)

@@ -10,16 +10,22 @@ from hypothesis import strategies as st
 from book.pipeline import compare as module
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
+from book.pipeline.claims import load_claims
 from book.pipeline.compare import (
+    changed_inputs,
+    choose_recorded,
     compare,
     differences,
+    judge_recorded,
     record_run,
-    recorded_run,
-    recorded_runs,
+    recorded_table,
+    report,
     summary,
+    verdicts_apart,
 )
 from book.pipeline.results import Results
 
+UNKNOWN = "code: the recorded run does not say what it was made of"
 FACTS = {
     **{"cpu": "fast", "cores": 2, "memory_gib": 8, "gpu": "", "system": "Linux"},
     **{"python": "3.11", "profile": "smoke", "device": "cpu"},
@@ -28,42 +34,47 @@ FACTS = {
 }
 
 
+CLAIMS = """\
+- {id: fast, section: "1.1", claim: It is fast., verdict: holds, correct: So.,
+   rule: ch1.rt_ms < 3}
+- {id: good, section: "1.2", claim: It is good., verdict: holds, correct: So.,
+   rule: ch1.quality > 0.5}
+- {id: new, section: "1.3", claim: It is new., verdict: holds, correct: So.,
+   rule: ch1.new > 0.5}
+"""
+
+
 def one(value: float, low: float | None = None, high: float | None = None, unit=""):
-    return {"value": value, "low": low, "high": high, "unit": unit, "n": None}
+    numbers = {"value": value, "low": low, "high": high}
+    return {**numbers, "unit": unit, "n": None, "timed": unit in ("ms", "1/s")}
 
 
 def run(records: dict, **facts: object) -> Results:
     return Results({"ch1": records}, {**FACTS, **facts})
 
 
-def verdict(ours: dict, theirs: dict, name: str = "quality") -> tuple[str, float]:
-    (found,) = compare(run({name: ours}), run({name: theirs}))
-    assert found.name == f"ch1.{name}"
-    return found.verdict, round(found.ratio, 6)
+def verdict(ours: dict, theirs: dict) -> str:
+    (found,) = compare(run({"x": ours}), run({"x": theirs}))
+    assert found.name == "ch1.x"
+    return found.verdict
 
 
 @pytest.mark.parametrize(
-    ("name", "ours", "theirs", "expected"),
+    ("ours", "theirs", "expected"),
     [
-        ("quality", one(2, 1, 3), one(3.5, 3, 4), ("within", 1)),  # they touch
-        ("quality", one(2, 1, 3), one(3.5, 3.1, 4), ("outside", 1)),
-        ("quality", one(2, 1, 3), one(2.9), ("within", 1)),  # a value in an interval
-        ("quality", one(3.1), one(2, 1, 3), ("outside", 1)),
-        ("quality", one(0.9), one(1), ("within", 1)),  # a tenth, no more
-        ("quality", one(0.89), one(1), ("outside", 1)),
-        ("quality", one(0), one(0), ("within", 1)),
-        ("rt", one(2, 1.9, 2.1, "ms"), one(8, unit="ms"), ("faster", 4)),
-        ("rt", one(8, unit="ms"), one(2, unit="ms"), ("slower", 4)),
-        ("rate", one(8, unit="1/s"), one(2, unit="1/s"), ("faster", 4)),
-        ("speed", one(8, unit="GFLOPs/s"), one(8, unit="GFLOPs/s"), ("faster", 1)),
-        ("x_1_client_per_s", one(2), one(8), ("slower", 4)),  # told by its name
-        ("tokenise_us_minilm", one(5), one(5), ("faster", 1)),
-        ("items_met", one(5), one(9), ("outside", 1)),  # "ms" inside a word is no unit
-        ("rt_ms", one(0, unit="ms"), one(0, unit="ms"), ("within", 1)),
+        (one(2, 1, 3), one(3.5, 3, 4), "within"),  # they touch
+        (one(2, 1, 3), one(3.5, 3.1, 4), "outside"),
+        (one(2, 1, 3), one(2.9), "within"),  # a value in an interval
+        (one(3.1), one(2, 1, 3), "outside"),
+        (one(0.9), one(1), "within"),  # a tenth, no more
+        (one(0.89), one(1), "outside"),
+        (one(0), one(0), "within"),
+        (one(2, 1.9, 2.1, "ms"), one(8, unit="ms"), "timed"),
+        (one(2), one(8, unit="1/s"), "timed"),  # marked in one run only
     ],
 )
-def test_a_record_is_judged(name, ours, theirs, expected) -> None:
-    assert verdict(ours, theirs, name) == expected
+def test_a_record_is_judged(ours, theirs, expected) -> None:
+    assert verdict(ours, theirs) == expected
 
 
 def test_a_record_of_one_run_only_is_missing() -> None:
@@ -83,11 +94,34 @@ def test_intervals_overlap_as_sets_do(ours: list[float], theirs: list[float]) ->
     points = sorted([a, b, c, d])
     both = [p for p in points if a <= p <= b and c <= p <= d]
     expected = "within" if both else "outside"
-    there_and_back = (
-        verdict(one(x, a, b), one(y, c, d)),
-        verdict(one(y, c, d), one(x, a, b)),
+    pair = one(x, a, b), one(y, c, d)
+    assert (verdict(*pair), verdict(*pair[::-1])) == (expected, expected)
+
+
+def test_what_is_outside_is_grouped_by_chapter_and_times_take_a_line() -> None:
+    here = Results(
+        {
+            "ch1": {"rt_ms": one(2, unit="ms"), "p99_ms": one(9, unit="ms")},
+            "ch2": {"quality": one(0.5), "count": one(7), "none": one(1)},
+        }
     )
-    assert there_and_back == ((expected, 1), (expected, 1))
+    there = Results(
+        {
+            "ch1": {"rt_ms": one(4, unit="ms"), "p99_ms": one(3, unit="ms")},
+            "ch2": {"quality": one(0.25), "count": one(7), "none": one(0)},
+        }
+    )
+    lines = report(compare(here, there))
+    assert lines[0] == (
+        "ch1: times (2): at the median 1.75 times as long here, "
+        "from 0.50 (ch1.rt_ms) to 3.00 (ch1.p99_ms)"
+    )
+    assert lines[1] == "ch2: 2 outside"
+    assert lines[2].split() == ["ch2.quality", "0.5", "0.25", "outside", "2.00x"]
+    assert lines[3].split() == ["ch2.none", "1", "0", "outside"]
+    assert lines[4].startswith("5 records: 1 within, 2 outside, 2 timed. Within: ")
+    assert len(lines) == 5
+    assert len(report(compare(here, there), every=True)) == 8
 
 
 def test_differences_of_machine_and_versions_are_named() -> None:
@@ -96,16 +130,53 @@ def test_differences_of_machine_and_versions_are_named() -> None:
         "cores: 2 here, 8 there",
         "torch: 2.13.0 here, 2.9 there",
         "faiss-gpu: none here, 1 there",
+        UNKNOWN,
     ]
-    assert differences(run({}), run({}, fingerprints={"ch1": "bb"})) == [
-        "fingerprint ch1: aa here, bb there"
-    ]
-    assert differences(run({}), run({}, date="2026-01-01")) == []
+    assert differences(run({}), run({}, date="2026-01-01")) == [UNKNOWN]
+
+
+PARTS = {
+    "hardware": "a",
+    "parameter device": "'cpu'",
+    "code cells": "b",
+    "recsys_lib/load.py": "c",
+    "data u.csv": "d",
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "names"),
+    [
+        ({}, []),
+        ({"hardware": "x", "parameter device": "'cuda'"}, []),
+        ({"code cells": "x", "data u.csv": "y"}, ["code cells", "data u.csv"]),
+    ],
+)
+def test_inputs_that_changed_since_are_named(old: dict, names: list[str]) -> None:
+    here, there = run({}, inputs={"ch1": PARTS}), run({}, inputs={"ch1": PARTS | old})
+    assert changed_inputs(here, there) == {"ch1": names}
+    made = [f"ch1 was made of other inputs: {', '.join(names)}"] if names else []
+    assert differences(here, there) == made
+    without = {k: v for k, v in PARTS.items() if k != "recsys_lib/load.py"}
+    lacking = changed_inputs(here, run({}, inputs={"ch1": without}))
+    assert lacking == {"ch1": ["recsys_lib/load.py"]}
+    assert changed_inputs(here, run({})) is None
+
+
+def test_verdicts_apart_are_named(tmp_path: Path) -> None:
+    (tmp_path / "claims.yml").write_text(CLAIMS)
+    claims = load_claims(tmp_path / "claims.yml")
+    here = run({"rt_ms": one(2), "quality": one(0.6), "new": one(1)})
+    there = run({"rt_ms": one(4), "quality": one(0.7)}, recorded="there")
+    assert verdicts_apart(claims, here, there) == ["1.1 fast: stands here, falls there"]
 
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    run({"rt_ms": one(2, unit="ms")}).save(tmp_path / "_build/results")
+    made = {"rt_ms": one(2, unit="ms"), "quality": one(0.6), "new": one(1)}
+    run(made, inputs={"ch1": PARTS}).save(tmp_path / "_build/results")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/claims.yml").write_text(CLAIMS)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -113,31 +184,61 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_is_recorded_and_compared(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "None was recorded yet" in recorded_runs(run({}), built / "book/results")
+    claims, folder = load_claims(built / "book/claims.yml"), built / "book/results"
+    here = Results.load(built / "_build/results")
+    none = recorded_table(here, judge_recorded(folder, claims, here))
+    assert "None was recorded yet" in none
     assert main(["record", "--name", "laptop"]) == 0
-    facts = json.loads((built / "book/results/laptop/run.json").read_text())
+    facts = json.loads((folder / "laptop/run.json").read_text())
     assert facts["fingerprints"] == {"ch1": "aa"}
     assert len(facts["date"]) == 10
-    run({"rt_ms": one(4, unit="ms")}, cores=9).save(built / "_build/results")
+
+    now = {"rt_ms": one(4, unit="ms"), "quality": one(0.8)}
+    parts = {**PARTS, "code cells": "new"}
+    slower = run(now, cores=9, inputs={"ch1": parts}, absent=["ch2"])
+    records = {**slower.records["ch1"], "new": one(1)}
+    Results({"ch1": records}, slower.facts).save(built / "_build/results")
     capsys.readouterr()
     assert main(["compare"]) == 0
-    out = capsys.readouterr().out
-    assert f"beside laptop, recorded on {facts['date']}" in out
-    assert "cores: 9 here, 2 there" in out
-    assert "slower 2.00x" in out
-    assert "1 records: 1 slower" in out
-    page = recorded_runs(run({"rt_ms": one(1, unit="ms")}), built / "book/results")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"This run beside laptop, recorded on {facts['date']}.",
+        "  cores: 9 here, 2 there",
+        "  ch1 was made of other inputs: code cells",
+        "Verdicts that differ: 1",
+        "  1.1 fast: falls here, stands there",
+        "ch1: times (1): at the median 2.00 times as long here, from 2.00 (ch1.rt_ms) "
+        "to 2.00 (ch1.rt_ms)",
+        "ch1: 1 outside",
+        lines[7],
+        "3 records: 1 within, 1 outside, 1 timed. "
+        "Within: intervals overlap, or at most a tenth.",
+    ]
+    assert lines[7].split() == ["ch1.quality", "0.8", "0.6", "outside", "1.33x"]
+    assert main(["compare", "--all"]) == 0
+    assert capsys.readouterr().out.count("ch1.rt_ms   ") == 1
+
+    recorded = judge_recorded(folder, claims, slower)
+    page = recorded_table(slower, recorded)
     assert "| laptop | fast, 2 cores, no GPU |" in page
-    assert "1 faster" in page
+    assert "| older in 1 |" in page
+    assert recorded["laptop"].state(claims[0]) == "stands"
+    assert judge_recorded(folder, claims, here)["laptop"].age == "as in this book"
 
 
-def test_the_newest_recorded_run_is_taken_unless_one_is_named(tmp_path: Path) -> None:
-    for name, day in {"b": "2026-01-02", "a": "2026-03-01", "c": "2025-01-01"}.items():
-        run({}, date=day).save(tmp_path / name)
-    assert recorded_run(tmp_path)[0] == "a"
-    assert recorded_run(tmp_path, "c")[1].facts["date"] == "2025-01-01"
+def test_the_run_of_the_likest_machine_is_taken_unless_one_is_named(
+    tmp_path: Path,
+) -> None:
+    gpu, cores = {"gpu": "H100", "device": "cuda"}, {"cores": 64}
+    kinds = {"a": (gpu, "05"), "b": ({}, "02"), "c": ({}, "01"), "d": (cores, "04")}
+    for name, (facts, month) in kinds.items():
+        run({}, **facts, date=f"2026-{month}-01").save(tmp_path / name)
+    assert choose_recorded(run({}), tmp_path)[0] == "b"
+    assert choose_recorded(run({}, **gpu), tmp_path)[0] == "a"
+    assert choose_recorded(run({}, cores=64), tmp_path)[0] == "d"
+    assert choose_recorded(run({}), tmp_path, "c")[1].facts["date"] == "2026-01-01"
     with pytest.raises(BookError, match=r"no recorded run z in .*; there are a, b, c"):
-        recorded_run(tmp_path, "z")
+        choose_recorded(run({}), tmp_path, "z")
 
 
 def test_what_cannot_be_recorded_or_compared_is_refused(
@@ -152,4 +253,4 @@ def test_what_cannot_be_recorded_or_compared_is_refused(
     with pytest.raises(BookError, match="x is there already"):
         record_run("x", built / "_build/results", built / "kept")
     with pytest.raises(BookError, match=r"no results in .*: make book first"):
-        module.print_comparison(built / "nowhere", built / "kept")
+        module.print_comparison(built / "nowhere", built / "kept", built / "claims.yml")

@@ -108,6 +108,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "_toc.yml").write_text(json.dumps(toc))
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for not_needed in ("_fetch", "_prepare"):  # its chapter reads neither
+        monkeypatch.setattr(f"book.pipeline.__main__.{not_needed}", lambda: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -116,13 +118,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave jupyter-book out where a test is about what happens before it."""
 
-    def html(stage: Path, root: Path, *, strict: bool = True) -> Path:
+    def html(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path:
         folder = stage / "html"
         folder.mkdir()
         (folder / "index.html").write_text("printed")
         return folder
 
     monkeypatch.setattr("book.pipeline.__main__.render", html)
+    monkeypatch.setattr("book.pipeline.__main__.is_printed", lambda *_: False)
 
 
 def edit(project: Path, old: str, new: str, name: str = "chapters/01_small.md") -> None:
@@ -180,8 +183,18 @@ def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
     assert "A new sentence." in page(project)
     assert "The line climbs." in page(project)
 
+    printed = (project / "_build/html/index.html").stat().st_mtime_ns
+    assert make() == 0
+    assert "nothing to print" in capsys.readouterr().out
+    assert (project / "_build/html/index.html").stat().st_mtime_ns == printed
+    (project / "_build/html/index.html").unlink()
+    edit(project, "A new sentence.", "A newer sentence.")
+    assert make() == 0
+    assert "nothing to print" not in capsys.readouterr().out
+    assert "A newer sentence." in page(project)
+
     last = page(project)
-    edit(project, "A new sentence.", "See [there](nowhere.md).")
+    edit(project, "A newer sentence.", "See [there](nowhere.md).")
     assert make() == 1
     fault = capsys.readouterr().err
     assert "chapters/01_small, cell 1, line " in fault

@@ -74,7 +74,7 @@ def test_the_machine_is_described() -> None:
         (ratio([4.0], [2.0]), {"timed": False}, False),
     ],
 )
-def test_a_time_is_marked_by_its_unit_or_its_interval(value, options, timed) -> None:
+def test_a_by_its_unit_or_its_interval(value, options, timed) -> None:
     shell = InteractiveShell.instance()
     try:
         with capture_output() as captured:

@@ -23,7 +23,7 @@ from book.pipeline.edition import own_data
 from book.pipeline.execute import Run
 from book.pipeline.fetch import fetch_data
 from book.pipeline.pages import ledger, provenance
-from book.pipeline.render import render, swap
+from book.pipeline.render import digest, is_printed, render, swap
 from book.pipeline.results import Results
 from book.pipeline.runs import run_chapters
 from book.pipeline.stage import check_prose, stage
@@ -74,12 +74,14 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     if outside := order.again - {c.number for c in chapters}:
         raise BookError(f"AGAIN: {', '.join(sorted(outside))} is not to be printed")
     claims = load_claims(root / "book/claims.yml")
-    runs = run_chapters(chapters, order.parameters, root, order.again)
+    runs = run_chapters(
+        chapters, order.parameters, root, again=order.again, prepare=_prepare
+    )
     results = _results(runs, root, order.parameters)
     judgements = judge_all(claims, results)
     if order.strict and (doubted := _doubted(judgements, results, chapters)):
         print(f"A timed verdict fell: measuring {', '.join(sorted(doubted))} again.")
-        runs = run_chapters(chapters, order.parameters, root, doubted)
+        runs = run_chapters(chapters, order.parameters, root, again=doubted)
         results = _results(runs, root, order.parameters)
         judgements = judge_all(claims, results)
     fell = fallen(judgements)
@@ -98,11 +100,14 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     }
     staged = build_folder / "stage"
     stage(staged, root, runs, results, pages, note=note, fallen=fell)
-    html = render(staged, root, strict=not (own or order.selected))
+    html, made_of = build_folder / "html", digest(staged, root / "requirements.lock")
+    if is_printed(html, made_of):
+        print("The pages are as they were: nothing to print.")
+    else:
+        swap(render(staged, root, made_of, strict=not (own or order.selected)), html)
     results.save(build_folder / "results.new")
     swap(build_folder / "results.new", build_folder / "results")
-    swap(html, build_folder / "html")
-    return build_folder / "html/index.html", fell
+    return html / "index.html", fell
 
 
 def _results(
@@ -253,11 +258,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     if chosen.verb == "check":
         return check(root)
     if chosen.verb == "data":
-        fetched = fetch_data(data_folder())
-        print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
-        load_encoder()  # converts the model for this machine once
-        print(f"model: ready in {cache_folder()}")
-        return None
+        _fetch()
+        return _prepare()
     if chosen.verb == "compare":
         return print_comparison(
             root / "_build",
@@ -278,6 +280,17 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
     return None
 
 
+def _fetch() -> None:
+    fetched = fetch_data(data_folder())
+    print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
+
+
+def _prepare() -> None:
+    """Convert the model for this machine, and choose its engine, while it is quiet."""
+    load_encoder()
+    print(f"model: ready in {cache_folder()}")
+
+
 def _build(chosen: argparse.Namespace, root: Path) -> None:
     """Do `run` and `build`: the chapters, and for a build the pages, too."""
     began = time.perf_counter()
@@ -289,8 +302,10 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     selected, again = (frozenset(x.split()) for x in (chosen.chapters, chosen.again))
     own = own_data(parameters)
     if chosen.verb == "run":
-        run_chapters(select_chapters(root, selected, own), parameters, root, again)
+        chapters = select_chapters(root, selected, own)
+        run_chapters(chapters, parameters, root, again=again)
         return
+    _fetch()
     folder = chosen.build_folder
     if own:
         print(f"{own.name}: {edition.left_out(select_chapters(root))}")

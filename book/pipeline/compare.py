@@ -245,7 +245,7 @@ def print_comparison(
     for line in differences(here, there) or ["the same machine, versions and code"]:
         print(f"  {line}")
     apart = verdicts_apart(load_claims(claims), here, there)
-    print(f"{len(apart) or 'No'} verdicts differ{':' if apart else '.'}")
+    print(f"Verdicts that differ: {len(apart) or 'none'}")
     for line in [
         *(f"  {x}" for x in apart),
         *report(compare(here, there), every=every),
@@ -301,9 +301,10 @@ def _times(found: Iterable[Compared]) -> str:
     if not factors:
         return ""
     low, high = (end(factors, key=factors.__getitem__) for end in (min, max))
+    middle = median(factors.values())
     return (
-        f"{len(factors)} times, at the median {median(factors.values()):.2f} times as "
-        f"long here, from {factors[low]:.2f} ({low}) to {factors[high]:.2f} ({high})"
+        f"times ({len(factors)}): at the median {middle:.2f} times as long here, "
+        f"from {factors[low]:.2f} ({low}) to {factors[high]:.2f} ({high})"
     )
 
 

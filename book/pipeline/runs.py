@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -24,7 +25,9 @@ def run_chapters(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
     root: Path,
+    *,
     again: Collection[str] = (),
+    prepare: Callable[[], object] = lambda: None,
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
@@ -37,6 +40,7 @@ def run_chapters(
         parameters: For every chapter.
         root: Of the project.
         again: Numbers of chapters that run even if nothing changed.
+        prepare: Called once before the first chapter runs, if one has to.
 
     Raises:
         BookError: Before anything runs, if a chapter does not take the parameters; at
@@ -45,10 +49,13 @@ def run_chapters(
     check_parameters(chapters, parameters)
     late = [c for c in chapters if c.reads_records]
     first = [c for c in chapters if c not in late]
-    runs, faults = _run(first, parameters, root, again)
+    ready = cache(prepare)
+    runs, faults = _run(first, parameters, root, again=again, prepare=ready)
     if late and not faults:
         records = _save_records(late[0], parameters, root)
-        more, faults = _run(late, parameters, root, again, records)
+        more, faults = _run(
+            late, parameters, root, again=again, prepare=ready, records=records
+        )
         runs |= more
     elif late:
         waiting = ", ".join(c.stem for c in late)
@@ -109,7 +116,9 @@ def _run(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
     root: Path,
+    *,
     again: Collection[str],
+    prepare: Callable[[], object],
     records: Path | None = None,
 ) -> tuple[dict[Chapter, Run], list[str]]:
     """Execute those that changed; return the runs, and what went wrong.
@@ -134,6 +143,8 @@ def _run(
     for chapter in chapters:
         if not reasons[chapter]:
             print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
+    if changed:
+        prepare()
     if parameters["profile"] == "smoke" and len(changed) > 1:
         faults = _run_side_by_side(changed, parameters, root, again)
         return {c: run for c in chapters if (run := load_run(store, c))}, faults
