@@ -66,6 +66,7 @@ class Batcher(Generic[Query, Answer]):
         max_wait_ms: How long a batch that is not full waits for company, >= 0.
         deadline_ms: From submission to answer, > 0.
         on_batch: Told the size of each batch that was computed, on the loop.
+        clock: Seconds, monotonic; deadlines go by the loop's own.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -87,6 +88,7 @@ class Batcher(Generic[Query, Answer]):
         max_wait_ms: float = 0.0,
         deadline_ms: float = 1000.0,
         on_batch: Callable[[int], object] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if min(workers, max_batch, max_queue) < 1:
             got = f"got {workers}, {max_batch} and {max_queue}"
@@ -94,7 +96,7 @@ class Batcher(Generic[Query, Answer]):
         if not (max_wait_ms >= 0 and deadline_ms > 0):
             got = f"got {max_wait_ms} and {deadline_ms}"
             raise ValueError(f"max_wait_ms must be >= 0, deadline_ms > 0; {got}")
-        self._compute, self._on_batch = compute, on_batch
+        self._compute, self._on_batch, self._clock = compute, on_batch, clock
         self._max_batch, self._max_queue = max_batch, max_queue
         self._max_wait_s, self._deadline_s = max_wait_ms / 1e3, deadline_ms / 1e3
         self._queue: SimpleQueue[_Job[Query, Answer] | None] = SimpleQueue()
@@ -194,7 +196,7 @@ class Batcher(Generic[Query, Answer]):
         return jobs, True
 
     def _answers(self, queries: list[Query]) -> Sequence[Answer] | BaseException:
-        start = time.perf_counter()
+        start = self._clock()
         try:
             answers = self._compute(queries)
             if len(answers) != len(queries):
@@ -202,7 +204,7 @@ class Batcher(Generic[Query, Answer]):
                 raise ValueError(f"compute must give one answer per query; {got}")
         except BaseException as error:  # a dead worker would leave its callers waiting
             return error
-        request_s = (time.perf_counter() - start) / len(queries)
+        request_s = (self._clock() - start) / len(queries)
         past_s = self._request_s or request_s
         self._request_s = _MEMORY * past_s + (1 - _MEMORY) * request_s
         return answers

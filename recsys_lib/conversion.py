@@ -1,21 +1,17 @@
-"""What engines that convert a model share: the way from torch, batches, pooling."""
+"""What engines that convert a model share: how they run batches, and pooling."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys_lib.kept import sha256_of
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens
 
 Vectors = npt.NDArray[np.float32]
 
 _LEAST = 1e-12  # length, as of torch's `normalize`: a zero vector stays zero
-_MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
 def pool(hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
@@ -61,20 +57,3 @@ def run_batches(
         return [run(tokens, n_threads) for tokens in given]
     with ThreadPoolExecutor(usable_cores()) as threads:
         return list(threads.map(lambda tokens: run(tokens, 1), given))
-
-
-def hashes_of(folder: Path) -> list[str]:
-    """Hash the files that make a pre-trained model: configuration and weights."""
-    files = [x for x in sorted(folder.iterdir()) if x.suffix in _MODEL_FILES]
-    return [sha256_of(x) for x in files]
-
-
-def reference(folder: Path) -> Any:
-    """Load the `torch_engine.TorchNetwork` that the other engines are converted from.
-
-    Raises:
-        ValueError: If the weights lack a part of the model.
-    """
-    from recsys_lib import torch_engine  # seconds, for the one who converts
-
-    return torch_engine.load_network(folder, device="cpu", precision="float32")

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib import onnx_engine, openvino_engine, openvino_graph
-from recsys_lib.conversion import hashes_of
-from recsys_lib.kept import keep, sha256_of
+from recsys_lib import onnx_engine, openvino_engine
+from recsys_lib.kept import hashes_of, keep
 from recsys_lib.latency import Clock, measure_interleaved
-from recsys_lib.provenance import describe_machine
 from recsys_lib.tokens import Tokens
 
 Choice = tuple[str, str]  # engine, precision
@@ -47,9 +45,9 @@ def fastest(
         calibration: Texts of the kind to encode, each alone.
 
     Returns:
-        What no measurement has to decide, or what the first one decided on this
-        processor, for this model and versions of the libraries. It ran with one thread,
-        so that other work on the machine has least to do with it.
+        What no measurement has to decide, or what the first one decided on this kind
+        of machine, for this model, code and versions of the packages. It ran with one
+        thread, so that other work on the machine has least to do with it.
     """
     config = json.loads((folder / "config.json").read_text())
     onnx, int8 = onnx_engine.fits(config), bool(calibration)
@@ -64,10 +62,8 @@ def fastest(
         }
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
-    made_of = [*hashes_of(folder), *openvino_graph.made_by(), *onnx_engine.made_by()]
-    made_of += [describe_machine().cpu, str(choices)]
-    code = [Path(str(x)) for x in (__file__, openvino_engine.__file__)]
-    home = keep("choice", [*made_of, *map(sha256_of, code)], measure)
+    rows = [tokens.ids.tolist() for tokens in calibration]
+    home = keep("choice", [hashes_of(folder), choices, rows], measure, timed=True)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
 
@@ -119,8 +115,8 @@ def faster(
 ) -> Choice:
     """Time one text of 16 tokens, by turns: the fastest if it wins clearly.
 
-    Of its times counts that which one in ten stays below: other work on the machine can
-    only add to them.
+    Engines are compared by the 10th percentile of their times: other work on the
+    machine can only add to them.
 
     Args:
         networks: To choose from, the one that others must beat first.

@@ -1,7 +1,9 @@
-"""What takes long to make, kept on disk under a hash of all that it was made of.
+"""Cache what takes long to make on disk, keyed by a hash of all that decides it.
 
-A stale copy is never found, since its hash is another; a damaged one is made again; two
-processes that make the same thing at once do each other no harm.
+The key holds the inputs, the code that makes it with all that this imports, the
+versions of the packages beneath and, where a time is kept or decides, the machine. So
+a stale copy is never found. A damaged one is made again; two processes that make the
+same thing at once do each other no harm.
 """
 
 import hashlib
@@ -18,21 +20,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recsys_lib.imports import code_of
+from recsys_lib.provenance import describe_machine
+
 _LIST = "files.json"
+_MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
-def keep(kind: str, made_of: Sequence[str], make: Callable[[Path], object]) -> Path:
+def keep(
+    kind: str,
+    made_of: Sequence[object],
+    make: Callable[[Path], object],
+    *,
+    timed: bool = False,
+) -> Path:
     """Return the folder of something made before, or make it now.
 
     Args:
         kind: What it is, as the name of a folder in `cache_folder`.
-        made_of: All that the result depends on: hashes, versions, settings.
+        made_of: The inputs: arrays, and what JSON can hold. Code, and versions of
+            packages, are found by the imports of the file that defines `make`.
         make: Writes its files into the folder it is given; an error keeps nothing.
+        timed: Whether a time is kept, or decides; it is of this kind of machine alone.
 
     Returns:
         A folder whose files are, byte for byte, those that `make` wrote.
+
+    Raises:
+        TypeError: If an input is neither an array nor what JSON can hold.
+        ValueError: If `make` is of no file, as in a notebook.
     """
-    key = hashlib.sha256(json.dumps([kind, *made_of]).encode()).hexdigest()[:32]
+    return _kept(kind, _key(made_of, make, timed=timed), make)
+
+
+def _kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     home = cache_folder() / kind / key
     if _is_whole(home):
         return home
@@ -57,9 +78,12 @@ class KeptArrays:
 
 
 def keep_arrays(
-    kind: str, made_of: Sequence[str], make: Callable[[], Sequence[npt.ArrayLike]]
+    kind: str, made_of: Sequence[object], make: Callable[[], Sequence[npt.ArrayLike]]
 ) -> KeptArrays:
-    """Return arrays made before, or make them now; arguments as of `keep`."""
+    """Return arrays made before on this kind of machine, or make them now.
+
+    Arguments and errors as of `keep`.
+    """
 
     def save(folder: Path) -> None:
         began = time.monotonic()
@@ -67,7 +91,7 @@ def keep_arrays(
             np.save(folder / f"{i}.npy", np.asarray(array))
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
 
-    home = keep(kind, made_of, save)
+    home = _kept(kind, _key(made_of, make, timed=True), save)
     seconds = json.loads((home / "seconds.json").read_text())
     n_arrays = len(list(home.glob("*.npy")))
     return KeptArrays(
@@ -88,6 +112,35 @@ def sha256_of(file: Path) -> str:
     """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Hash the files that decide what a pre-trained model gives, by their names.
+
+    Weights, configuration and tokeniser, and those of the modules that
+    sentence-transformers numbers, such as "1_Pooling/config.json".
+    """
+    files = [*folder.glob("*"), *folder.glob("[0-9]*_*/*")]
+    return {
+        x.relative_to(folder).as_posix(): sha256_of(x)
+        for x in files
+        if x.suffix in _MODEL_FILES and x.is_file()
+    }
+
+
+def _key(made_of: Sequence[object], make: Callable[..., object], *, timed: bool) -> str:
+    machine = describe_machine().hardware_class if timed else None
+    parts = [list(made_of), code_of(make), machine]
+    content = json.dumps(parts, sort_keys=True, default=_array_parts)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _array_parts(array: object) -> list[object]:
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        got = f"got {type(array).__name__}"
+        raise TypeError(f"inputs must be JSON values or arrays of numbers; {got}")
+    digest = hashlib.sha256(array.tobytes()).hexdigest()
+    return [array.dtype.str, list(array.shape), digest]
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The ONNX Runtime engine: a BERT encoder, written as `onnx_graph`.
 
-What was converted is kept on disk, as by `openvino_graph`.
+What was converted is kept on disk.
 """
 
 import threading
@@ -14,7 +14,7 @@ import onnxruntime
 from recsys_lib import conversion
 from recsys_lib.conversion import Vectors
 from recsys_lib.huge_pages import huge_pages
-from recsys_lib.kept import keep, sha256_of
+from recsys_lib.kept import hashes_of, keep
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens
 
@@ -116,9 +116,12 @@ def load_network(
         raise ValueError(f'precision of onnxruntime must be "float32"; got {precision}')
 
     def save(home: Path) -> None:
-        convert(conversion.reference(folder), home / "model.onnx")
+        from recsys_lib import torch_engine  # seconds, for the one who converts
 
-    kept = keep("onnx", [*conversion.hashes_of(folder), *made_by()], save)
+        network = torch_engine.load_network(folder, device="cpu", precision="float32")
+        convert(network, home / "model.onnx")
+
+    kept = keep("onnx", [hashes_of(folder)], save)
     return OnnxNetwork(kept / "model.onnx", n_threads=n_threads)
 
 
@@ -154,9 +157,3 @@ def convert(network: Any, file: Path) -> None:
     facts["dim"] = network.dim
     onnx.helper.set_model_props(model, {key: str(x) for key, x in facts.items()})
     onnx.save(model, str(file))
-
-
-def made_by() -> list[str]:
-    """Name what turns weights into a model here: this code, the library's version."""
-    code = [Path(__file__), Path(__file__).with_name("onnx_graph.py")]
-    return [*map(sha256_of, code), onnxruntime.__version__]

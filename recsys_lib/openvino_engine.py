@@ -1,6 +1,5 @@
 """The OpenVINO engine: a graph of `openvino_graph`, compiled for the CPU and run."""
 
-import hashlib
 import threading
 from bisect import bisect_left
 from collections import defaultdict, deque
@@ -14,14 +13,7 @@ import openvino
 
 from recsys_lib import conversion
 from recsys_lib.conversion import Vectors
-from recsys_lib.openvino_graph import (
-    NOTE,
-    constants,
-    convert,
-    keep_model,
-    made_by,
-    quantized,
-)
+from recsys_lib.openvino_graph import NOTE, constants, load_graph, load_int8_graph
 from recsys_lib.provenance import usable_cores
 from recsys_lib.tokens import Ints, Tokens
 
@@ -222,7 +214,7 @@ def load_network(
     *,
     precision: str,
     n_threads: int | None = None,
-    calibration: Sequence[Tokens] | None = None,
+    calibration: Sequence[Tokens] = (),
 ) -> OpenVinoNetwork:
     """Load a pre-trained model, converted from torch at its first use on this machine.
 
@@ -235,15 +227,10 @@ def load_network(
     Raises:
         ValueError: If "int8" has no calibration, or weights lack a part of the model.
     """
-    made_of = [*conversion.hashes_of(folder), *made_by()]
-    model = keep_model(made_of, lambda: convert(conversion.reference(folder)))
     if precision == "int8":
-        if not calibration:
-            raise ValueError('calibration must be texts for "int8"; got none')
-        ids = b"".join(tokens.ids.tobytes() for tokens in calibration)
-        made_of.append(hashlib.sha256(ids).hexdigest())
-        plain = model
-        model = keep_model(made_of, lambda: quantized(plain, calibration))
+        model = load_int8_graph(folder, calibration)
+    else:
+        model = load_graph(folder)
     return OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
 
 

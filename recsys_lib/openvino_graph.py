@@ -1,13 +1,12 @@
 """A transformer as OpenVINO's graph: converted from torch, in eight bits if asked.
 
-What was converted is kept on disk under a hash of all that it was made of, so that a
-stale copy is never found; a damaged one is made again.
+What was converted is kept on disk.
 """
 
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,42 @@ from unittest.mock import patch
 import numpy as np
 import openvino
 
-from recsys_lib import conversion
-from recsys_lib.kept import keep, sha256_of
+from recsys_lib.kept import hashes_of, keep
 from recsys_lib.tokens import Tokens, pad
 
 NOTE = "recsys_lib"
+
+
+def load_graph(folder: Path) -> openvino.Model:
+    """Load a pre-trained model, converted from torch at its first use on this machine.
+
+    Raises:
+        ValueError: If the weights lack a part of the model.
+    """
+
+    def save(home: Path) -> None:
+        from recsys_lib import torch_engine  # seconds, for the one who converts
+
+        network = torch_engine.load_network(folder, device="cpu", precision="float32")
+        _save(convert(network), home)
+
+    return _load(keep("openvino", [hashes_of(folder)], save))
+
+
+def load_int8_graph(folder: Path, calibration: Sequence[Tokens]) -> openvino.Model:
+    """Load a pre-trained model as `quantized`, at its first use, by these texts.
+
+    Raises:
+        ValueError: If there is no text, or the weights lack a part of the model.
+    """
+    if not calibration:
+        raise ValueError('calibration must be texts for "int8"; got none')
+
+    def save(home: Path) -> None:
+        _save(quantized(load_graph(folder), calibration), home)
+
+    rows = [tokens.ids.tolist() for tokens in calibration]
+    return _load(keep("openvino-int8", [hashes_of(folder), rows], save))
 
 
 def convert(network: Any) -> openvino.Model:
@@ -62,12 +92,6 @@ def convert(network: Any) -> openvino.Model:
     )
 
 
-def made_by() -> list[str]:
-    """Name what turns weights into a model here: this code, the library's version."""
-    code = [sha256_of(Path(str(x))) for x in (__file__, conversion.__file__)]
-    return [*code, openvino.__version__]
-
-
 def describe(
     model: openvino.Model, *, n_parameters: int, n_positions: int, token_table: str
 ) -> openvino.Model:
@@ -76,17 +100,6 @@ def describe(
     model.set_rt_info(n_positions, [NOTE, "n_positions"])
     model.set_rt_info(token_table, [NOTE, "token_table"])
     return model
-
-
-def keep_model(
-    made_of: Sequence[str], make: Callable[[], openvino.Model]
-) -> openvino.Model:
-    """Return a converted model made before of the same, or make it now and keep it."""
-
-    def save(folder: Path) -> None:
-        openvino.save_model(make(), folder / "model.xml", compress_to_fp16=False)
-
-    return openvino.Core().read_model(keep("openvino", made_of, save) / "model.xml")
 
 
 def constants(model: openvino.Model) -> list[Any]:
@@ -110,6 +123,14 @@ def quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.
             subset_size=len(calibration),
             advanced_parameters=options,
         )
+
+
+def _save(model: openvino.Model, home: Path) -> None:
+    openvino.save_model(model, home / "model.xml", compress_to_fp16=False)
+
+
+def _load(home: Path) -> openvino.Model:
+    return openvino.Core().read_model(home / "model.xml")
 
 
 @contextmanager

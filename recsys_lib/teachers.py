@@ -1,11 +1,10 @@
-"""Ask a large encoder once about many texts, and keep what it says.
+"""Compute a teacher encoder's targets for many texts once, and cache them.
 
-Besides a vector of each text, pooled both ways, it tells what it makes of each token,
-in all the places where the token stands: what a table of tokens can start from.
+Besides a vector of each text, pooled both ways, these are its mean hidden states of
+each token, in all the places where the token stands: what a table of tokens can start
+from.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.conversion import hashes_of, pool
+from recsys_lib.conversion import pool
 from recsys_lib.embeddings import Encoder, load_encoder
-from recsys_lib.kept import keep_arrays, sha256_of
+from recsys_lib.kept import hashes_of, keep_arrays
 from recsys_lib.provenance import usable_cores
-from recsys_lib.tokens import load_tokenizer, minilm_folder, pad, token_ids
+from recsys_lib.tokens import Batching, Tokens, in_batches, minilm_folder, strings
 
+Arrays = tuple[npt.NDArray[Any], ...]
 Vectors = npt.NDArray[np.float32]
 
 
@@ -35,7 +35,7 @@ class Lessons:
         token_means: (vocabulary, dim) its mean hidden state of each token, over all
             places where the token stands; 0 for one that the texts lack.
         token_counts: (vocabulary,) places, special tokens not counted.
-        seconds: That the teacher took.
+        seconds: That the teacher took, on a machine of this kind and with this code.
     """
 
     vectors: Vectors
@@ -63,51 +63,38 @@ def ask_teacher(
     >>> lessons.vectors.shape, int(lessons.token_counts.max())
     ((2, 384), 2)
     """
-    folder = minilm_folder() if model is None else Path(model)
-    rows = token_ids(load_tokenizer(folder, max_length), texts)
-    if not rows:
+    given = strings(texts)
+    if not given:
         raise ValueError("texts must be one or more; got none")
-
-    def answers() -> tuple[npt.NDArray[Any], ...]:
-        teacher = load_encoder(folder, n_threads=1, max_length=max_length)
-        return _answers(teacher, rows)
-
-    made_of = [*hashes_of(folder), digest(rows), sha256_of(Path(__file__))]
-    kept = keep_arrays("lessons", made_of, answers)
+    folder = minilm_folder() if model is None else Path(model)
+    teacher = load_encoder(folder, n_threads=1, max_length=max_length)
+    chosen = [teacher.engine, teacher.precision, max_length]
+    kept = keep_arrays(
+        "lessons", [hashes_of(folder), *chosen, given], lambda: _answers(teacher, given)
+    )
     vectors, cls_vectors, means, counts = kept.arrays
     return Lessons(vectors, cls_vectors, means, counts, kept.seconds)
 
 
-def digest(values: Any) -> str:
-    """Hash an array, or a list that JSON can hold: 64 hexadecimal digits."""
-    if isinstance(values, list):
-        content = json.dumps(values).encode()
-    else:
-        content = np.ascontiguousarray(values).tobytes()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _answers(teacher: Encoder, rows: list[list[int]]) -> tuple[npt.NDArray[Any], ...]:
+def _answers(teacher: Encoder, texts: list[str]) -> Arrays:
     """Vectors of the texts in both poolings, mean and count of each token."""
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # like lengths
-    cuts = [order[i : i + 16] for i in range(0, len(rows), 16)]
-    n_tokens = teacher.tokenizer.get_vocab_size()
-    vectors, cls_vectors = np.empty((2, len(rows), teacher.dim), dtype=np.float32)
+    n_tokens, cuts = teacher.tokenizer.get_vocab_size(), list[list[int]]()
+    vectors, cls_vectors = np.empty((2, len(texts), teacher.dim), dtype=np.float32)
     sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
 
-    def answer(cut: list[int]) -> tuple[Any, ...]:
-        tokens = pad([rows[i] for i in cut], teacher.pad_id)
+    def answer(tokens: Tokens) -> Arrays:
         hidden = np.asarray(teacher.forward(tokens))
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
-        inside[range(len(cut)), tokens.mask.sum(axis=1) - 1] = False
+        inside[range(len(inside)), tokens.mask.sum(axis=1) - 1] = False
         by_mean, by_cls = (pool(hidden, tokens.mask, kind) for kind in ("mean", "cls"))
         return by_mean, by_cls, tokens.ids[inside], hidden[inside]
 
+    options: Any = {"pad_id": teacher.pad_id, "cuts": cuts}
+    batches = in_batches(teacher.tokenizer, texts, Batching(texts=16), **options)
     with ThreadPoolExecutor(usable_cores()) as threads:
-        for cut, (by_mean, by_cls, ids, states) in zip(
-            cuts, threads.map(answer, cuts), strict=True
-        ):
+        answers = threads.map(answer, batches)
+        for cut, (by_mean, by_cls, ids, states) in zip(cuts, answers, strict=True):
             vectors[cut], cls_vectors[cut] = by_mean, by_cls
             met, place, often = np.unique(ids, return_inverse=True, return_counts=True)
             entries = (np.ones(len(ids)), (place, np.arange(len(ids))))

@@ -2,6 +2,8 @@
 
 `QuantizedTable` keeps 8 to 1 bits a value, `BinaryTable` the signs, `ProductTable` one
 byte for many values. For each, `score_error_bound` says how far a score may be off.
+Values are float32: what is smaller than its smallest normal number, 1.2e-38, may count
+as zero, and scales and bounds are exact up to that.
 """
 
 from dataclasses import dataclass, replace

@@ -1,33 +1,16 @@
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.architectures import random_encoder
-from recsys_lib.distillation import (
-    distil_layers,
-    distil_static,
-    layer_student,
-    principal_axes,
-    static_student,
-)
-from recsys_lib.embeddings import StaticEncoder, load_encoder
-from recsys_lib.kept import cache_folder
+from recsys_lib.distillation import distil_static, principal_axes, static_student
+from recsys_lib.embeddings import StaticEncoder
 from recsys_lib.teachers import Lessons
 from recsys_lib.tokens import load_tokenizer, minilm_folder
 from recsys_lib.training_options import TrainingOptions
 
-TINY = {
-    "num_hidden_layers": 3,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 WORDS = ["a", "red", "blue", "dress", "skirt", "too", "long", "very", "thin", "love"]
 RNG = np.random.default_rng(0)
 TEXTS = [" ".join(RNG.choice(WORDS, size=RNG.integers(1, 9))) for _ in range(120)]
@@ -37,16 +20,6 @@ FAST = TrainingOptions(epochs=10, batch_size=16, learning_rate=0.3)
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def teacher_folder(tmp_path):
-    folder = tmp_path / "teacher"
-    random_encoder(TINY, engine="torch", max_length=16).network.model.save_pretrained(
-        folder
-    )
-    shutil.copy(minilm_folder() / "tokenizer.json", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +60,6 @@ def test_sif_weighs_tokens_as_written(tokenizer):
         static_student(lessons, tokenizer, sif=0)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 999))
 def test_principal_axes_are_orthonormal_and_lose_least(dim, seed):
     rows = np.random.default_rng(seed).normal(size=(12, 5)) * [5, 1, 3, 0.1, 2]
@@ -134,63 +106,12 @@ def test_a_student_is_trained_once_for_the_same_inputs(static):
     other = dataclasses.replace(FAST, epochs=1)
     distil_static(start, TEXTS, targets, other, report=report)
     distil_static(start, TEXTS, -targets, other, report=report)
-    assert steps == [*range(1, 9), *range(1, 9)]
+    shorter = dataclasses.replace(start, tokenizer=load_tokenizer(minilm_folder(), 4))
+    distil_static(shorter, TEXTS, targets, other, report=report)
+    assert steps == 3 * [*range(1, 9)]
 
 
-def test_a_student_that_was_stopped_goes_on(static):
-    start, targets = static
-
-    def stop(progress):
-        if progress.step == 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        distil_static(start, TEXTS, targets, FAST, report=stop)
-    unfinished = cache_folder() / "unfinished"
-    assert len(list(unfinished.iterdir())) == 1
-    steps = []
-    distil_static(
-        start, TEXTS, targets, FAST, report=lambda progress: steps.append(progress.step)
-    )
-    assert steps[0] == 17  # after the last epoch that ended
-    assert not list(unfinished.iterdir())
-
-
-def test_layers_are_the_teachers_own(teacher_folder):
-    teacher = load_encoder(teacher_folder, engine="torch", max_length=16)
-    whole = layer_student([0, 1, 2], model=teacher_folder, max_length=16)
-    np.testing.assert_array_equal(whole.encode(TEXTS), teacher.encode(TEXTS))
-    half = layer_student([0, 2], model=teacher_folder, max_length=16)
-    layers = teacher.network.model.encoder.layer
-    for i, own in zip([0, 2], half.network.model.encoder.layer, strict=True):
-        for a, b in zip(layers[i].parameters(), own.parameters(), strict=True):
-            assert torch.equal(a, b)
-    for wrong in ([], [3], [-1]):
-        with pytest.raises(ValueError, match=r"layers must be some of 0\.\.2; got"):
-            layer_student(wrong, model=teacher_folder, max_length=16)
-
-
-def test_a_layer_student_learns_and_runs_on_both_engines(teacher_folder):
-    teacher = load_encoder(teacher_folder, engine="torch", max_length=16)
-    targets = teacher.encode(TEXTS)
-    start = layer_student([0], model=teacher_folder, max_length=16)
-    rng = torch.Generator().manual_seed(0)
-    for weight in start.network.model.encoder.layer.parameters():
-        weight.data += 0.5 * torch.randn(weight.shape, generator=rng)
-    before = start.encode(TEXTS)
-    options = dataclasses.replace(FAST, epochs=6, learning_rate=1e-2)
-    student = distil_layers(start, TEXTS, targets, options, n_validation=20)
-    after = student.encoder.encode(TEXTS)
-    assert cosine(after[-20:], targets[-20:]) > cosine(before[-20:], targets[-20:])
-    np.testing.assert_array_equal(start.encode(TEXTS), before)
-    np.testing.assert_array_equal(
-        student.encoder.network.token_table, start.network.token_table
-    )
-    served = load_encoder(student.folder, engine="openvino", max_length=16)
-    np.testing.assert_allclose(served.encode(TEXTS), after, atol=1e-5)
-
-
-def test_targets_must_be_one_a_text(static, teacher_folder):
+def test_targets_must_be_one_a_text(static):
     start, targets = static
     with pytest.raises(ValueError, match=r"targets must be \(120, 4\); got \(119, 4\)"):
         distil_static(start, TEXTS, targets[1:], FAST)
@@ -198,9 +119,3 @@ def test_targets_must_be_one_a_text(static, teacher_folder):
         ValueError, match=r"n_validation must lie in \[0, 120\); got 120"
     ):
         distil_static(start, TEXTS, targets, FAST, n_validation=120)
-    converted = load_encoder(engine="openvino")
-    with pytest.raises(TypeError, match="start must be on torch; got OpenVinoNetwork"):
-        distil_layers(converted, TEXTS, np.zeros((120, 384)), FAST)
-    layers = layer_student([0], model=teacher_folder, max_length=16)
-    with pytest.raises(ValueError, match=r"targets must be \(120, 8\); got \(120, 4\)"):
-        distil_layers(layers, TEXTS, targets, FAST)

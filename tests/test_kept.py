@@ -1,8 +1,13 @@
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from recsys_lib.kept import cache_folder, keep, keep_arrays
+from recsys_lib import kept
+from recsys_lib.kept import cache_folder, hashes_of, keep, keep_arrays
+from recsys_lib.provenance import describe_machine
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +35,85 @@ def test_is_made_once_for_the_same_inputs(cache):
     assert calls == ["one"]
 
 
-@pytest.mark.parametrize("other", [("models", ["x1"]), ("tables", ["x", "1"])])
-def test_other_inputs_are_kept_apart(other):
-    first = keep("models", ["x", "1"], writes("one"))
-    assert keep(*other, writes("two")) != first
-    assert (first / "a.txt").read_text() == "one"
+INPUTS = [
+    ["x", "1"],
+    ["x1"],
+    [["x", "1"]],
+    ["x", 1],
+    ["x", None],
+    [np.zeros(6)],
+    [np.zeros((2, 3))],
+    [np.zeros((3, 2))],
+    [np.zeros(6, np.float32)],
+    [np.zeros(6, np.int64)],
+    [{"x": "1"}],
+]
+
+
+def test_other_inputs_are_kept_apart():
+    homes = [keep("models", x, writes("one")) for x in INPUTS]
+    homes.append(keep("tables", INPUTS[0], writes("two")))
+    assert len(set(homes)) == len(homes)
+    assert (homes[0] / "a.txt").read_text() == "one"
+
+
+def test_equal_inputs_are_the_same_whatever_their_memory():
+    table = np.arange(6.0).reshape(2, 3)
+    first = keep("models", [table, {"a": 1, "b": 2}], writes("one"))
+    again = [np.asfortranarray(table), {"b": 2, "a": 1}]
+    assert keep("models", again, writes("one")) == first
+
+
+@pytest.mark.parametrize("value", [object(), np.array([None]), Callable])
+def test_refuses_inputs_that_have_no_contents(value):
+    with pytest.raises(TypeError, match="must be JSON values or arrays of numbers; go"):
+        keep("models", [value], writes("one"))
+
+
+def test_refuses_a_function_whose_code_it_cannot_read():
+    cell: dict[str, Callable] = {}
+    exec(compile("def make(folder): pass", "/tmp/cell.py", "exec"), cell)
+    for keeper in (keep, keep_arrays):
+        with pytest.raises(ValueError, match=r"must be of a file; got one of cell\.py"):
+            keeper("models", ["x"], cell["make"])
+
+
+def test_another_machine_finds_no_time_of_this_one(monkeypatch):
+    calls = []
+
+    def arrays():
+        calls.append("arrays")
+        return [[1.0]]
+
+    def make_all():
+        keep_arrays("vectors", ["x"], arrays)
+        keep("choices", ["x"], writes("timed", calls), timed=True)
+        keep("models", ["x"], writes("not timed", calls))
+
+    make_all()
+    assert calls == ["arrays", "timed", "not timed"]
+    other = replace(describe_machine(), cpu="another processor")
+    monkeypatch.setattr(kept, "describe_machine", lambda: other)
+    make_all()
+    assert calls[3:] == ["arrays", "timed"]
+    make_all()
+    assert len(calls) == 5
+
+
+def test_a_model_is_all_of_its_files_by_their_names(tmp_path):
+    files = ["config.json", "model.safetensors", "1_Pooling/config.json", "README.md"]
+    for folder in ("1_Pooling", "checkpoint"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "checkpoint/config.json").write_text("{}")
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    first = hashes_of(tmp_path)
+    assert set(first) == {*files} - {"README.md"}
+    (tmp_path / "README.md").write_text("changed")
+    assert hashes_of(tmp_path) == first
+    (tmp_path / "1_Pooling/config.json").write_text("changed")
+    changed = {name for name, x in hashes_of(tmp_path).items() if x != first[name]}
+    assert changed == {"1_Pooling/config.json"}
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "add", "list"])
@@ -105,8 +184,8 @@ def test_arrays_come_back_with_the_seconds_of_their_making(cache):
 
     first = keep_arrays("vectors", ["x"], make)
     again = keep_arrays("vectors", ["x"], make)
-    for kept in (first, again):
-        assert [x.tolist() for x in kept.arrays] == [[[1.5, 2.0]], [3]]
+    for found in (first, again):
+        assert [x.tolist() for x in found.arrays] == [[[1.5, 2.0]], [3]]
     assert again.seconds == first.seconds >= 0
     assert len(calls) == 1
     keep_arrays("vectors", ["y"], make)

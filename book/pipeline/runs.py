@@ -131,7 +131,7 @@ def _run(
     inputs = Inputs(
         library=root / "recsys_lib",
         data=(*sorted(data), *sorted(records.glob("ch*.json") if records else ())),
-        models=(minilm_folder() / "model.safetensors",),
+        models=(minilm_folder(),),
         lock=root / "requirements.lock",
         hardware=describe_machine().hardware_class,
         own=own.sha256 if own else {},

@@ -1,0 +1,132 @@
+"""What is kept on disk is made anew if what it depends on changes, and only then."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recsys_lib import engine_choice, imports, kept, onnx_engine, openvino_graph
+from recsys_lib.architectures import random_encoder
+from recsys_lib.distillation import distil_static, static_student
+from recsys_lib.kept import cache_folder
+from recsys_lib.provenance import describe_machine
+from recsys_lib.teachers import ask_teacher
+from recsys_lib.tokens import load_tokenizer, minilm_folder
+from recsys_lib.training_options import TrainingOptions
+
+TINY = {
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 16,
+}
+TEXTS = ["A red Dress", "a blue dress", "Too long", "a skirt"]
+ALL = {"choice", "lessons", "onnx", "openvino", "students"}
+TIMED = {"choice", "lessons", "students"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny = random_encoder(TINY, engine="torch", max_length=16)
+    tiny.network.model.save_pretrained(folder)
+    shutil.copy(minilm_folder() / "tokenizer.json", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filled_cache(model, tmp_path_factory):
+    """A folder that holds all that is made of the model; tests add what they change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(engine_choice, "faster", lambda networks: next(iter(networks)))
+        assert made_of(model) == ALL
+        assert made_of(model) == set()
+        yield
+
+
+@pytest.fixture
+def reread(filled_cache):
+    """Let code be read again, as by a process that starts now; and after the test."""
+    imports._code_in.cache_clear()
+    yield
+    imports._code_in.cache_clear()
+
+
+def made_of(model: Path, max_length: int = 16) -> set[str]:
+    """Kinds of what is made, and not found, when all is asked for."""
+    before = {*cache_folder().glob("*/*")}
+    openvino_graph.load_graph(model)
+    onnx_engine.load_network(model)
+    lessons = ask_teacher(TEXTS, model=model, max_length=max_length)
+    start = static_student(lessons, load_tokenizer(model, max_length))
+    distil_static(start, TEXTS, lessons.vectors, TrainingOptions(epochs=1))
+    return {x.parent.name for x in {*cache_folder().glob("*/*")} - before}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("conversion", ALL - {"openvino"}),  # holds the pooling
+        ("onnx_graph", ALL - {"openvino"}),
+        ("openvino_graph", ALL - {"onnx"}),
+        ("tokens", ALL),
+        ("engine_choice", TIMED),
+        ("teachers", {"lessons", "students"}),
+        ("training", {"students"}),
+        ("__init__", ALL),
+        ("metrics", set()),
+    ],
+)
+@pytest.mark.usefixtures("reread")
+def test_a_change_of_code(model, monkeypatch, file, expected):
+    read = imports._read
+
+    def changed(path: Path) -> bytes:
+        return read(path) + (b"\n# changed" if path.stem == file else b"")
+
+    monkeypatch.setattr(imports, "_read", changed)
+    assert made_of(model) == expected
+    assert made_of(model) == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        ("onnxruntime", ALL - {"openvino"}),
+        ("openvino", ALL - {"onnx"}),
+        ("torch", ALL),
+        ("scipy", {"lessons", "students"}),
+        ("faiss", set()),
+    ],
+)
+@pytest.mark.usefixtures("reread")
+def test_another_version_beneath(model, monkeypatch, package, expected):
+    version = imports._version
+
+    def changed(name: str) -> str:
+        return version(name) + (".post1" if name == package else "")
+
+    monkeypatch.setattr(imports, "_version", changed)
+    assert made_of(model) == expected
+
+
+@pytest.mark.usefixtures("filled_cache")
+def test_another_processor(model, monkeypatch):
+    other = replace(describe_machine(), cpu="another processor")
+    monkeypatch.setattr(kept, "describe_machine", lambda: other)
+    assert made_of(model) == TIMED
+
+
+@pytest.mark.usefixtures("filled_cache")
+def test_another_setting_of_the_tokeniser(model, tmp_path):
+    other = shutil.copytree(model, tmp_path / "other")
+    file = other / "tokenizer.json"
+    settings = file.read_text()
+    assert '"lowercase":true' in settings
+    file.write_text(settings.replace('"lowercase":true', '"lowercase": false'))
+    assert made_of(other) == ALL
+    assert made_of(model) == set()
+    assert made_of(model, max_length=3) == {"lessons", "students"}
