@@ -3,12 +3,16 @@
 Math is written as MathML, so that the built book opens from disk and asks no server.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pybtex.plugin
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.domains.std import StandardDomain
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxRole
 from sphinx.writers.html5 import HTML5Translator
 
@@ -42,7 +46,37 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("interval", _Citation())
     app.add_role("given", _Given())
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
+    _look_up_once()
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _look_up_once() -> None:
+    """Keep what is looked up anew for each citation and each number of a figure.
+
+    pybtex reads the entry points of all installed packages, Sphinx loads the page that
+    the figure is on: together four tenths of the printing (9.3 s of CPU, 5.4 without).
+    """
+    pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
+    resolve = StandardDomain._resolve_numref_xref
+    reading = cache(_Reading)
+
+    def resolve_once(
+        self: StandardDomain, env: BuildEnvironment, *arguments: Any
+    ) -> Any:
+        return resolve(self, reading(env), *arguments)  # type: ignore[arg-type]
+
+    StandardDomain._resolve_numref_xref = resolve_once  # type: ignore[assignment]
+
+
+class _Reading:
+    """An environment whose pages are only read, and so loaded once."""
+
+    def __init__(self, env: BuildEnvironment) -> None:
+        self._env = env
+        self.get_doctree = cache(env.get_doctree)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
 
 
 def _load_results(app: Sphinx) -> None:
