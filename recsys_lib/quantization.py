@@ -75,7 +75,7 @@ def round_rows(weight: torch.Tensor, *, bits: int) -> torch.Tensor:
     mean size of its row.
 
     Args:
-        weight: (n_rows, dim), finite; a row of values all below 1e-28 keeps fewer levels.
+        weight: (n_rows, dim), finite; a row all below 1e-28 keeps fewer levels.
         bits: 1..8.
 
     Returns:

@@ -119,5 +119,6 @@ def _serve_rank(
     backend = "nccl" if device == "cuda" else "gloo"
     store, patience = f"file://{folder}/store", timedelta(seconds=timeout_s)
     dist.init_process_group(backend, store, patience, n_processes, rank)
+    dist.barrier()  # a rank that ended early would leave the others without a peer
     Path(folder, str(rank)).write_bytes(pickle.dumps(work(rank, *arguments)))
     dist.destroy_process_group()
