@@ -17,6 +17,7 @@ import numpy as np
 from recsys_lib import onnx_engine, openvino_engine
 from recsys_lib.kept import hashes_of, keep
 from recsys_lib.latency import Clock, measure_interleaved
+from recsys_lib.provenance import describe_machine
 from recsys_lib.tokens import Tokens
 
 Choice = tuple[str, str]  # engine, precision
@@ -45,9 +46,9 @@ def fastest(
         calibration: Texts of the kind to encode, each alone.
 
     Returns:
-        What no measurement has to decide, or what the first one decided on this kind
-        of machine, for this model, code and versions of the packages. It ran with one
-        thread, so that other work on the machine has least to do with it.
+        What no measurement has to decide, or what the first one decided on this
+        processor, for this model, code and versions of the packages. It ran with one
+        thread: neither the number of cores nor other work has much to do with it.
     """
     config = json.loads((folder / "config.json").read_text())
     onnx, int8 = onnx_engine.fits(config), bool(calibration)
@@ -63,7 +64,8 @@ def fastest(
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
     rows = [tokens.ids.tolist() for tokens in calibration]
-    home = keep("choice", [hashes_of(folder), choices, rows], measure, timed=True)
+    made_of = [hashes_of(folder), choices, rows, describe_machine().cpu]
+    home = keep("choice", made_of, measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
 

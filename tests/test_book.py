@@ -1,5 +1,6 @@
 """The printed smoke book, opened in a browser the way a reader opens it."""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,9 @@ from pathlib import Path
 import jupytext
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from book.pipeline.chapters import Chapter
+from book.pipeline.prose import citations
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
@@ -99,6 +103,26 @@ def test_every_page_names_its_fingerprint(smoke_book: Path) -> None:
         )
         assert "run" in html
         assert html.count("<figure") >= 5, f"{path.stem} has fewer than five figures"
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_every_figure_and_record_of_a_chapter_is_there(
+    path: Path, smoke_book: Path
+) -> None:
+    chapter = Chapter(path)
+    html = (smoke_book / f"html/chapters/{path.stem}.html").read_text()
+    cells = [c.metadata.get("mystnb", {}) for c in chapter.notebook.cells]
+    names = [c["figure"]["name"] for c in cells if "figure" in c]
+    assert len(names) > 4
+    assert [n for n in names if f'id="{n}"' not in html] == []
+    made = json.loads((smoke_book / f"results/{chapter.key}.json").read_text())
+    assert len(made) > 50
+    assert {r["name"] for r in made.values()} == set(made)
+    cited = {c for _, text in chapter.prose for _, _, c in citations(text)}
+    own = {c.split(":")[0].split(".")[1] for c in cited if c.startswith(chapter.key)}
+    assert own <= set(made)
+    assert len(own) > 20
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)

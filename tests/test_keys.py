@@ -116,8 +116,18 @@ def test_another_version_beneath(model, monkeypatch, package, expected):
 @pytest.mark.usefixtures("filled_cache")
 def test_another_processor(model, monkeypatch):
     other = replace(describe_machine(), cpu="another processor")
-    monkeypatch.setattr(kept, "describe_machine", lambda: other)
+    for module in (kept, engine_choice):
+        monkeypatch.setattr(module, "describe_machine", lambda: other)
     assert made_of(model) == TIMED
+
+
+@pytest.mark.usefixtures("filled_cache")
+def test_another_number_of_cores(model, monkeypatch):
+    """What takes all of them is timed anew; one thread decides on an engine."""
+    other = replace(describe_machine(), cores=99)
+    for module in (kept, engine_choice):
+        monkeypatch.setattr(module, "describe_machine", lambda: other)
+    assert made_of(model) == TIMED - {"choice"}
 
 
 @pytest.mark.usefixtures("filled_cache")

@@ -225,7 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
     runner.add_argument("--dataset", default="", help="a folder with your own data")
     runner.add_argument("--parameters", default="", help='more, such as "seed=1"')
     runner.add_argument("--again", default="", help="chapters to measure anew")
-    verbs.add_parser("run", help="execute what changed", parents=[runner])
+    part = verbs.add_parser("run", help="execute what changed", parents=[runner])
+    part.add_argument("--hardware", default="", help="of which this has a part alone")
     builder = verbs.add_parser(
         "build", help="execute what changed and print the book", parents=[runner]
     )
@@ -303,7 +304,7 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     own = own_data(parameters)
     if chosen.verb == "run":
         chapters = select_chapters(root, selected, own)
-        run_chapters(chapters, parameters, root, again=again)
+        run_chapters(chapters, parameters, root, again=again, hardware=chosen.hardware)
         return
     _fetch()
     folder = chosen.build_folder
@@ -314,18 +315,20 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     order = Order(parameters, selected, again, chosen.strict)
     with only_one(folder):
         page, fell = build(root, root / folder, order)
-    for line in _findings(fell):
+    for line in _findings(fell, parameters):
         print(line)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
 
 
-def _findings(fell: Sequence[Judgement]) -> list[str]:
+def _findings(fell: Sequence[Judgement], parameters: Mapping[str, object]) -> list[str]:
     """The last lines of a build whose verdicts do not all stand."""
     if not fell:
         return []
     some = "1 verdict falls" if len(fell) == 1 else f"{len(fell)} verdicts fall"
+    smoke = parameters["profile"] == "smoke"
+    few = "A smoke run measures too little to judge a time." if smoke else ""
     return [
-        f"{some} on this run; the ledger shows where else:",
+        f"{some} on this run; the ledger shows where else. {few}".strip(),
         *(f"  {judgement}" for judgement in fell),
         *_advice(fell),
     ]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ def run_chapters(
     *,
     again: Collection[str] = (),
     prepare: Callable[[], object] = lambda: None,
+    hardware: str = "",
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
@@ -41,6 +43,7 @@ def run_chapters(
         root: Of the project.
         again: Numbers of chapters that run even if nothing changed.
         prepare: Called once before the first chapter runs, if one has to.
+        hardware: Of the machine, where this process has a part of it alone.
 
     Raises:
         BookError: Before anything runs, if a chapter does not take the parameters; at
@@ -49,13 +52,13 @@ def run_chapters(
     check_parameters(chapters, parameters)
     late = [c for c in chapters if c.reads_records]
     first = [c for c in chapters if c not in late]
-    ready = cache(prepare)
-    runs, faults = _run(first, parameters, root, again=again, prepare=ready)
+    options = _Options(
+        again, cache(prepare), hardware or describe_machine().hardware_class
+    )
+    runs, faults = _run(first, parameters, root, options)
     if late and not faults:
         records = _save_records(late[0], parameters, root)
-        more, faults = _run(
-            late, parameters, root, again=again, prepare=ready, records=records
-        )
+        more, faults = _run(late, parameters, root, options, records)
         runs |= more
     elif late:
         waiting = ", ".join(c.stem for c in late)
@@ -63,6 +66,15 @@ def run_chapters(
     if faults:
         raise BookError("\n".join([*faults, _KEPT]))
     return {chapter: runs[chapter] for chapter in chapters}
+
+
+@dataclass(frozen=True)
+class _Options:
+    """As of `run_chapters`."""
+
+    again: Collection[str]
+    prepare: Callable[[], object]
+    hardware: str
 
 
 def check_parameters(
@@ -116,9 +128,7 @@ def _run(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
     root: Path,
-    *,
-    again: Collection[str],
-    prepare: Callable[[], object],
+    options: _Options,
     records: Path | None = None,
 ) -> tuple[dict[Chapter, Run], list[str]]:
     """Execute those that changed; return the runs, and what went wrong.
@@ -133,20 +143,20 @@ def _run(
         data=(*sorted(data), *sorted(records.glob("ch*.json") if records else ())),
         models=(minilm_folder(),),
         lock=root / "requirements.lock",
-        hardware=describe_machine().hardware_class,
+        hardware=options.hardware,
         own=own.sha256 if own else {},
     )
     wanted = {c: fingerprint(c, named, inputs) for c in chapters}
     runs = {c: load_run(store, c) for c in chapters}
-    reasons = {c: _reason(c, wanted[c], runs[c], again) for c in chapters}
+    reasons = {c: _reason(c, wanted[c], runs[c], options.again) for c in chapters}
     changed = [c for c in chapters if reasons[c]]
     for chapter in chapters:
         if not reasons[chapter]:
             print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
     if changed:
-        prepare()
+        options.prepare()
     if parameters["profile"] == "smoke" and len(changed) > 1:
-        faults = _run_side_by_side(changed, parameters, root, again)
+        faults = _run_side_by_side(changed, parameters, root, options)
         return {c: run for c in chapters if (run := load_run(store, c))}, faults
     faults = []
     for chapter in changed:
@@ -187,7 +197,7 @@ def _run_side_by_side(
     chapters: list[Chapter],
     parameters: Mapping[str, object],
     root: Path,
-    again: Collection[str],
+    options: _Options,
 ) -> list[str]:
     """Each chapter in a process of its own, on cores of its own where that can be had.
 
@@ -197,14 +207,15 @@ def _run_side_by_side(
     idle: SimpleQueue[set[int]] = SimpleQueue()
     for cores in _shares(len(chapters)):
         idle.put(cores)
-    options = [k for k in ("profile", "device", "dataset") if k in parameters]
-    given = {k: v for k, v in parameters.items() if k not in options}
+    named = [k for k in ("profile", "device", "dataset") if k in parameters]
+    given = {k: v for k, v in parameters.items() if k not in named}
 
     def run(chapter: Chapter) -> str:
         command = [sys.executable, "-m", "book.pipeline", "run"]
-        command += ["--chapters", chapter.number]
-        command += ["--again", chapter.number] if chapter.number in again else []
-        command += [f"--{name}={parameters[name]}" for name in options]
+        command += ["--chapters", chapter.number, "--hardware", options.hardware]
+        if chapter.number in options.again:
+            command += ["--again", chapter.number]
+        command += [f"--{name}={parameters[name]}" for name in named]
         command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
         cores = idle.get()
         try:
