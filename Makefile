@@ -26,7 +26,7 @@ export PYTHONUNBUFFERED := 1
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book compare record test check bench plan serve picture
+.PHONY: FORCE help setup data book compare record test fuzz check bench plan serve picture
 .PHONY: lab clean
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
@@ -35,7 +35,8 @@ help:
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
 	@echo "make record NAME=...  keep this run in book/results"
-	@echo "make test   every test, the smoke book included"
+	@echo "make test   every test, the smoke book included; the same each time"
+	@echo "make fuzz   property tests on fresh examples, ten times as many"
 	@echo "make check  ruff, mypy, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
@@ -72,14 +73,20 @@ compare: $(READY)
 record: $(READY)
 	@$(PY) -m book.pipeline record --name "$(NAME)"
 
-# Tests run when anything they could see is newer than their last success.
+# Two processes, each with whole files. Tests run when anything they could see is newer
+# than their last success.
+PYTEST := $(PY) -m pytest -n 2 --no-loadscope-reorder
 SEEN := $(shell git ls-files --cached --others --exclude-standard 2>/dev/null)
 test: data _build/tested
 	@echo "Every test passed on these files; delete _build/tested to run them again."
 
 _build/tested: $(or $(wildcard $(SEEN)),FORCE) $(READY)
-	$(PY) -m pytest
+	$(PYTEST)
 	@mkdir -p _build && touch $@
+
+fuzz: data
+	$(PYTEST) -m hypothesis --hypothesis-profile=fuzz tests || { echo \
+	    "Add each falsifying example to its test with @example, then mend it."; exit 1; }
 
 check: $(READY)
 	$(PY) -m ruff check .

@@ -20,7 +20,11 @@ Operations = Mapping[str, Callable[..., Any]]
 
 
 def answer_requests(
-    make: Callable[[], Operations], *, lines: TextIO, replies: TextIO
+    make: Callable[[], Operations],
+    *,
+    lines: TextIO,
+    replies: TextIO,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Make the operations, then answer each line until there is none.
 
@@ -34,6 +38,7 @@ def answer_requests(
         make: Loads what is measured; the first reply says whether it could.
         lines: Requests.
         replies: Where to answer.
+        clock: Seconds.
     """
     try:
         operations = make()
@@ -43,7 +48,7 @@ def answer_requests(
     _reply(replies, {"value": sorted(operations)})
     for line in lines:
         try:
-            _reply(replies, _answer(operations, json.loads(line)))
+            _reply(replies, _answer(operations, json.loads(line), clock))
         except Exception as error:
             _reply(replies, {"error": _reason(error)})
 
@@ -72,11 +77,13 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def _answer(operations: Operations, request: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(
+    operations: Operations, request: Mapping[str, Any], clock: Callable[[], float]
+) -> dict[str, Any]:
     operation = operations[request["op"]]
     if "turn" in request:
-        return {"ms": [_timed(operation, args)[0] for args in request["turn"]]}
-    elapsed_ms, value = _timed(operation, request.get("args", {}))
+        return {"ms": [_timed(operation, args, clock)[0] for args in request["turn"]]}
+    elapsed_ms, value = _timed(operation, request.get("args", {}), clock)
     if isinstance(value, np.ndarray):
         if path := request.get("save"):
             np.save(path, value)
@@ -84,10 +91,12 @@ def _answer(operations: Operations, request: Mapping[str, Any]) -> dict[str, Any
     return {"ms": elapsed_ms, "value": value}
 
 
-def _timed(operation: Callable[..., Any], args: Mapping[str, Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+def _timed(
+    operation: Callable[..., Any], args: Mapping[str, Any], clock: Callable[[], float]
+) -> tuple[float, Any]:
+    start = clock()
     value = operation(**args)
-    return (time.perf_counter() - start) * 1e3, value
+    return (clock() - start) * 1e3, value
 
 
 def _reply(replies: TextIO, content: Mapping[str, Any]) -> None:

@@ -1,22 +1,88 @@
+import gc
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.internal.conjecture import providers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# `make test` draws the same examples each time and keeps none; `make fuzz` draws anew,
+# ten times as many, and tries its last failures first. Neither looks at the clock.
+timeless = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "test", timeless, max_examples=30, derandomize=True, database=None
+)
+settings.register_profile(
+    "fuzz",
+    timeless,
+    max_examples=300,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis/examples"),
+    print_blob=True,
+)
+settings.load_profile("test")
+# hypothesis draws constants of all imported modules: not of those that happen to be.
+providers._get_local_constants = lambda: providers._local_constants
+
+
+# Files that share what takes long to make, and so a process.
+BOOK = ("tests/test_book.py", "tests/test_claims.py", "tests/test_own_data.py")
+RAY = (
+    "tests/test_catalogue.py",
+    "tests/test_cluster.py",
+    "tests/test_sharded_index.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return next((group[0] for group in (BOOK, RAY) if file in group), file)
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the book, which takes longest; refuse two tests of one name."""
+    names = Counter(item.nodeid for item in items)
+    if double := [name for name, n in names.items() if n > 1]:
+        raise pytest.UsageError(f"names of tests must differ; got {double} again")
+    items.sort(key=lambda item: not item.nodeid.startswith(BOOK))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the garbage collections that follow."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_of_torch():
+    """Tensors of tests are small: threads would only wait for each other."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def encoder():
+    """The carried model; which engine is fastest here does not matter."""
     from recsys_lib.embeddings import load_encoder  # seconds, for those who need it
 
-    return load_encoder()
+    return load_encoder(engine="openvino", precision="float32")
 
 
 @pytest.fixture(scope="session")
 def smoke_book(request: pytest.FixtureRequest) -> Path:
-    """The book in its smoke profile, built strictly; only what changed runs."""
+    """The book in its smoke profile; only what changed runs, and verdicts may fall."""
     folder = Path("_build/test")
     command = [sys.executable, "-m", "book.pipeline", "build", "--profile", "smoke"]
     with request.config.pluginmanager.getplugin(

@@ -75,24 +75,22 @@ def test_what_was_embedded_before_a_failure_is_not_embedded_again(ray_runs, tmp_
 
 def test_workers_that_stand_still_are_given_up(ray_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "_PATIENCE_S", 2.0)
-    start_s = time.monotonic()
     with pytest.raises(RuntimeError, match="each part must be embedded; got"):
-        embed(tmp_path, encoder_that(seconds=60), n_workers=1)
-    assert time.monotonic() - start_s < 40
+        embed(tmp_path, encoder_that(seconds=600), n_workers=1)
 
 
 def test_real_vectors_are_those_of_the_encoder(ray_runs, tmp_path, encoder):
     texts = ["space opera", "a film about a toy", "noir"]
 
     def make():
-        return load_encoder(n_threads=1)
+        return load_encoder(engine="openvino", precision="float32", n_threads=1)
 
     embed_catalogue(
         ["a", "b", "c"], texts, tmp_path, make, made_with="x", part_size=2, n_workers=1
     )
     ids, vectors = read_vectors(tmp_path)
     assert ids == ["a", "b", "c"]
-    np.testing.assert_allclose(vectors, encoder.encode(texts), atol=0.02)
+    np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-5)
 
 
 def test_an_empty_catalogue_is_embedded_at_once(ray_runs, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
@@ -25,7 +25,6 @@ from recsys_lib.metrics import (
 from recsys_lib.ranking import top_n
 from recsys_lib.splits import stratified_split
 
-few = settings(max_examples=30, deadline=None)
 FITS = [fit_popularity, fit_item_knn, fit_ease, fit_sar]
 
 
@@ -94,7 +93,6 @@ def naive_knn(x, k, shrink):
     return weights
 
 
-@few
 @given(matrices(), st.integers(1, 6), st.sampled_from([0.0, 3.0]))
 def test_item_knn_keeps_the_k_nearest_of_each_item(x, k, shrink):
     weights = fit_item_knn(csr_matrix(x), k=k, shrink=shrink).weights.toarray()
@@ -117,7 +115,6 @@ def test_item_knn_breaks_ties_by_lower_code():
 # --------------------------------------------------------------------------- EASE
 
 
-@few
 @given(matrices(), st.sampled_from([0.5, 10.0]))
 def test_ease_solves_a_ridge_regression_per_item(x, l2):
     weights = fit_ease(csr_matrix(x), l2=l2).weights
@@ -142,7 +139,6 @@ def meetings(x, seed=0):
     return pd.DataFrame({"user": users, "item": items, "timestamp": times})
 
 
-@few
 @given(matrices(), st.sampled_from([0.0, 0.3]), st.sampled_from([5.0, 100.0]))
 def test_temporal_ease_counts_pairs_by_their_distance_in_time(x, apart, decay_s):
     events, gram = meetings(x), np.zeros((x.shape[1],) * 2)
@@ -155,7 +151,6 @@ def test_temporal_ease_counts_pairs_by_their_distance_in_time(x, apart, decay_s)
     np.testing.assert_allclose(found, solve_ease(gram, l2=2.0).weights, atol=1e-6)
 
 
-@few
 @given(matrices())
 def test_temporal_ease_is_ease_when_time_does_not_count(x):
     if x.any():
@@ -195,7 +190,6 @@ def naive_similarity(x, measure, threshold):
     return [[similar(i, j) for j in codes] for i in codes]
 
 
-@few
 @given(
     matrices(), st.sampled_from(["jaccard", "cooccurrence", "lift"]), st.integers(1, 3)
 )
@@ -227,7 +221,6 @@ def test_affinity_halves_each_half_life():
 # ------------------------------------------------------------------- every model
 
 
-@few
 @given(matrices(), st.integers(0, 99))
 def test_scores_follow_a_renaming_of_the_items(x, seed):
     names = np.random.default_rng(seed).permutation(x.shape[1])

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.datasets import (
@@ -242,7 +242,6 @@ def test_no_more_items_than_there_are(movielens, n_items):
         most_rated(movielens, n_items)
 
 
-@settings(max_examples=30, deadline=None)
 @given(pairs)
 def test_matrix_equals_filling_it_cell_by_cell(rows):
     frame = pd.DataFrame(rows, columns=["user", "item", "rating"]).astype("int64")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from recsys_lib import conversion
+from recsys_lib import conversion, onnx_engine, openvino_graph
 from recsys_lib.architectures import random_encoder
 from recsys_lib.embeddings import (
     PRECISIONS,
@@ -18,7 +18,6 @@ from recsys_lib.embeddings import (
     load_encoder,
     static_encoder,
 )
-from recsys_lib.engine_choice import ENGINES
 from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork
 from recsys_lib.openvino_graph import convert
 from recsys_lib.tokens import Tokens, minilm_folder
@@ -88,7 +87,7 @@ def test_like_texts_are_near(encoder):
     assert cat @ kitten > cat @ tax + 0.3
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(st.permutations(range(4)), st.integers(1, 5))
 def test_neither_order_nor_batches_matter(encoder, alone, order, batch_size):
     together = encoder.encode([TEXTS[i] for i in order], batch_size=batch_size)
@@ -250,15 +249,16 @@ def test_conversion_needs_no_torch_twice(
     def refuse(*_, **__):
         raise AssertionError("converted again")
 
+    converter = {"openvino": openvino_graph, "onnxruntime": onnx_engine}[engine]
     with monkeypatch.context() as patch:
-        patch.setattr(ENGINES[engine], "convert", refuse)
+        patch.setattr(converter, "convert", refuse)
         np.testing.assert_array_equal(load().encode(TEXTS), first)
         (kept,) = (tmp_path / "cache").glob(file)
         kept.write_bytes(kept.read_bytes()[:-4])  # damaged: must not be used
         with pytest.raises(AssertionError, match="converted again"):
             load()
     np.testing.assert_array_equal(load().encode(TEXTS), first)  # mended
-    monkeypatch.setattr(ENGINES[engine], "convert", refuse)
+    monkeypatch.setattr(converter, "convert", refuse)
     config = tiny_folder / "config.json"
     config.write_text(config.read_text() + " ")  # stale: another model by its hash
     with pytest.raises(AssertionError, match="converted again"):

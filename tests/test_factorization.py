@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys_lib.factorization import FactorModel, IalsLoss, fit_ials
 
-few = settings(max_examples=30, deadline=None)
 BLOCKS = np.kron(np.eye(2), np.ones((3, 3)))  # two groups of users and of items
 
 
@@ -36,7 +35,6 @@ def test_one_number_by_hand():
     assert model.score(history)[0] == pytest.approx([user, user])
 
 
-@few
 @given(st.integers(0, 10**6), st.sampled_from([0.05, 0.4]), st.sampled_from([0.01, 1]))
 def test_each_solution_is_where_the_loss_is_least(seed, unobserved, l2):
     rng, loss = np.random.default_rng(seed), IalsLoss(unobserved, l2)

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import queue
 import socket
 import threading
 from contextlib import contextmanager
@@ -7,7 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from recsys_lib.http_load import HttpLoad, http_open_loop
+from recsys_lib.http_load import FAILED, HttpLoad, http_open_loop
+
+HANG_S = 120  # longer than anything here takes on a busy machine
 
 
 @contextmanager
@@ -31,28 +34,22 @@ def served(answer, *, close=False):
             writer.close()
 
     async def main():
-        nonlocal stop
         stop = asyncio.Event()
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        ready.append(server.sockets[0].getsockname()[1])
-        started.set()
+        port = server.sockets[0].getsockname()[1]
+        started.put((port, asyncio.get_running_loop(), stop))
         await stop.wait()
         server.close()
 
-    stop, ready, started = None, [], threading.Event()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
+    started = queue.SimpleQueue()
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    started.wait(10)
+    port, loop, stop = started.get(timeout=HANG_S)
     try:
-        yield f"http://127.0.0.1:{ready[0]}/path?q=1", seen
+        yield f"http://127.0.0.1:{port}/path?q=1", seen
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.01))
-        loop.close()
+        thread.join()
 
 
 def answered(status=200, body=b"{}"):
@@ -68,17 +65,33 @@ async def after_50_ms(method, body):
     return answered()
 
 
-def test_a_known_delay_is_measured_over_kept_connections():
-    with served(after_50_ms) as (url, seen):
-        run = http_open_loop(url, [{"a": 1}, {"a": 2}], rate_per_s=100, n_requests=60)
+async def never(method, body):
+    await asyncio.sleep(3600)
+
+
+def test_a_delay_is_part_of_the_latency_and_connections_are_kept():
+    async def with_company(method, body):
+        await asyncio.sleep(0.05)
+        while len(seen["requests"]) < 2:
+            await asyncio.sleep(1e-3)
+        return answered()
+
+    with served(with_company) as (url, seen):
+        run = http_open_loop(
+            url,
+            [{"a": 1}, {"a": 2}],
+            rate_per_s=100,
+            n_requests=60,
+            connections=20,
+            timeout_s=HANG_S,
+        )
     assert run.ok.all()
-    assert run.latency_ms.min() >= 49
-    assert np.median(run.latency_ms) < 90
-    assert (run.latency_ms >= run.waiting_ms).all()
+    assert run.service_ms.min() >= 49  # what the server slept
+    assert (run.latency_ms >= run.service_ms).all()
     assert (run.waiting_ms >= 0).all()
     bodies = [json.loads(body)["a"] for body in seen["requests"]]
     assert sorted(bodies) == [1] * 30 + [2] * 30
-    assert 1 < seen["connections"] < 60  # several at once, and used again
+    assert 1 < seen["connections"] <= 20  # several at once, and used again
 
 
 def test_a_get_has_no_body():
@@ -86,7 +99,10 @@ def test_a_get_has_no_body():
         return answered(200 if (method, body) == (b"GET", b"") else 400)
 
     with served(echo) as (url, _):
-        assert http_open_loop(url, [None], rate_per_s=500, n_requests=5).ok.all()
+        run = http_open_loop(
+            url, [None], rate_per_s=500, n_requests=5, timeout_s=HANG_S
+        )
+    assert run.ok.all()
 
 
 def test_refusals_are_told_from_answers():
@@ -96,31 +112,35 @@ def test_refusals_are_told_from_answers():
         return answered(next(turn))
 
     with served(alternate) as (url, _):
-        run = http_open_loop(url, [{}], rate_per_s=500, n_requests=12, connections=1)
+        run = http_open_loop(
+            url, [{}], rate_per_s=500, n_requests=12, connections=1, timeout_s=HANG_S
+        )
     assert run.status.tolist() == [200, 503, 404] * 4
     assert run.ok.tolist() == [True, False, False] * 4
 
 
-def test_a_closed_port_fails_each_request_and_quickly():
+def test_a_closed_port_fails_each_request():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/"
-        run = http_open_loop(url, [{}], rate_per_s=1000, n_requests=20)
-    assert (run.status == 0).all()
+        run = http_open_loop(
+            url, [{}], rate_per_s=1000, n_requests=20, timeout_s=HANG_S
+        )
+    assert (run.status == FAILED).all()
     assert not run.ok.any()
 
 
 def test_requests_are_given_up_after_the_timeout():
-    async def never(method, body):
-        await asyncio.sleep(5 if b"slow" in body else 0)
-        return answered()
+    async def some(method, body):
+        return await (never if b"slow" in body else at_once)(method, body)
 
-    with served(never) as (url, _):
+    with served(some) as (url, _):
         run = http_open_loop(
-            url, ["slow", "fast"], rate_per_s=100, n_requests=20, timeout_s=0.2
+            url, ["slow", "fast"], rate_per_s=20, n_requests=20, timeout_s=0.2
         )
-    assert run.status.tolist() == [0, 200] * 10
-    assert run.latency_ms[::2].min() >= 200
+    assert (run.status[::2] == FAILED).all()
+    assert run.latency_ms[run.status == FAILED].min() >= 200
+    assert 200 in run.status  # where the machine does not take as long
 
 
 def test_waiting_for_a_connection_counts_and_shows():
@@ -132,23 +152,20 @@ def test_waiting_for_a_connection_counts_and_shows():
             n_requests=10,
             connections=1,
             arrivals="uniform",
+            timeout_s=HANG_S,
         )
     assert seen["connections"] == 1
-    assert run.latency_ms[-1] >= 10 * 50 - 9 * 10 - 5  # ten services, nine gaps later
-    assert run.waiting_ms[-1] > 300
-    assert not run.kept_pace
+    # ten services of 50 ms and more, one after the other; the last due after 100 ms
+    assert run.latency_ms[-1] >= 10 * 49 - 100
+    assert run.waiting_ms[-1] >= 9 * 49 - 100
 
 
 def test_a_silent_server_cannot_hold_up_the_run():
-    async def never(method, body):
-        await asyncio.sleep(30)
-
     with served(never) as (url, _):
         run = http_open_loop(
             url, [{}], rate_per_s=100, n_requests=20, connections=2, timeout_s=0.1
         )
-    assert (run.status == 0).all()
-    assert run.finished_s[-1] < run.intended_s[-1] + 1
+    assert (run.status == FAILED).all()  # and it came to an end
 
 
 @pytest.mark.parametrize(
@@ -171,14 +188,15 @@ def test_answers_of_other_forms(raw, close, status):
         return raw
 
     with served(answer, close=close) as (url, _):
-        run = http_open_loop(url, [{}], rate_per_s=200, n_requests=4, timeout_s=5)
+        run = http_open_loop(url, [{}], rate_per_s=200, n_requests=4, timeout_s=HANG_S)
     assert run.status.tolist() == [status] * 4
 
 
 def test_a_large_body_is_sent_whole():
     with served(at_once) as (url, seen):
         big = "x" * 3_000_000
-        assert http_open_loop(url, [big], rate_per_s=50, n_requests=2).ok.all()
+        run = http_open_loop(url, [big], rate_per_s=50, n_requests=2, timeout_s=HANG_S)
+    assert run.ok.all()
     assert [len(body) for body in seen["requests"]] == [3_000_002] * 2
 
 

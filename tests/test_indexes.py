@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib import vector_stores
@@ -113,7 +113,6 @@ def test_bytes_by_kind(catalogue):
 changes = st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 9))), max_size=6)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(EXACT), changes)
 def test_adding_and_removing_equals_a_dictionary(kind, steps):
     rng = np.random.default_rng(0)

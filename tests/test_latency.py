@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.latency import (
@@ -138,7 +138,6 @@ def test_summary_of_known_percentiles():
     assert summary.n == 101
 
 
-@settings(max_examples=30, deadline=None)
 @given(milliseconds, st.floats(0.1, 10))
 def test_summary_scales_with_the_unit(samples, scale):
     one = summarize(samples, n_resamples=20)
@@ -150,7 +149,6 @@ def test_summary_scales_with_the_unit(samples, scale):
     assert one.p50_ms.value <= one.p95_ms.value <= one.p99_ms.value
 
 
-@settings(max_examples=30, deadline=None)
 @given(milliseconds, st.floats(0.1, 10))
 def test_a_constant_ratio_has_no_width(samples, factor):
     got = ratio([factor * x for x in samples], samples, n_resamples=50)

@@ -2,7 +2,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.metrics import roc_auc_score
@@ -22,7 +22,6 @@ from recsys_lib.metrics import (
 )
 
 PER_USER = [precision_at_k, recall_at_k, ndcg_at_k, average_precision_at_k]
-few = settings(max_examples=30, deadline=None)
 
 
 @st.composite
@@ -53,7 +52,6 @@ def count_pairs(labels, scores):
     return sum((p > n) + (p == n) / 2 for p, n in pairs) / len(pairs)
 
 
-@few
 @given(labelled_scores())
 def test_auc_is_the_share_of_pairs_and_what_scikit_learn_says(case):
     labels, scores = case
@@ -61,7 +59,6 @@ def test_auc_is_the_share_of_pairs_and_what_scikit_learn_says(case):
     assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
 
 
-@few
 @given(labelled_scores())
 def test_auc_knows_only_the_order(case):
     labels, scores = case
@@ -70,7 +67,6 @@ def test_auc_knows_only_the_order(case):
     assert auc(1 - labels, scores) == pytest.approx(1 - auc(labels, scores))
 
 
-@few
 @given(labelled_scores())
 def test_roc_curve_encloses_the_auc_and_is_scikit_learns(case):
     curve = roc_curve(*case)
@@ -166,7 +162,6 @@ def naive(lists, relevant):
         )
 
 
-@few
 @given(lists_and_relevance())
 def test_list_metrics_equal_their_definitions(case):
     expected = np.array(list(naive(*case))).T
@@ -176,7 +171,6 @@ def test_list_metrics_equal_their_definitions(case):
         assert ((got >= 0) & (got <= 1)).all()
 
 
-@few
 @given(lists_and_relevance(), st.randoms(use_true_random=False))
 def test_list_metrics_do_not_know_names_of_items(case, random):
     lists, relevant = case
@@ -188,7 +182,6 @@ def test_list_metrics_do_not_know_names_of_items(case, random):
         np.testing.assert_allclose(metric(renamed, moved), metric(lists, relevant))
 
 
-@few
 @given(lists_and_relevance())
 def test_a_perfect_list_has_ndcg_one(case):
     relevant = case[1]
@@ -246,7 +239,6 @@ def test_coverage_counts_each_item_once():
         coverage(np.array([[2]]), n_items=2)
 
 
-@few
 @given(st.integers(0, 10**6))
 def test_diversity_is_the_mean_over_pairs(seed):
     rng = np.random.default_rng(seed)

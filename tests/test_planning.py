@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.load import arrival_times, simulate_queue
@@ -94,7 +94,6 @@ def test_what_is_nearest_is_said_to_miss():
     assert "overloaded" in str(drowned)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.floats(1, 200), st.floats(1, 200), st.integers(1, 8))
 def test_more_load_takes_longer_and_more_cores_less(one, other, cores):
     low, high = sorted((one, other))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -216,8 +216,11 @@ def naive_least_important(scores, fraction, scope):
     return [[(i, j) in gone for j in range(len(r))] for i, r in enumerate(rows)]
 
 
-@settings(max_examples=30, deadline=None)
-@given(SCORES, st.floats(0, 0.99), st.sampled_from(["global", "layer"]))
+@given(
+    SCORES,
+    st.floats(0, 0.99, allow_subnormal=False),
+    st.sampled_from(["global", "layer"]),
+)
 def test_least_important_equals_the_naive_choice(scores, fraction, scope):
     found = least_important(scores, fraction, scope=scope)
     assert found.tolist() == naive_least_important(scores, fraction, scope)

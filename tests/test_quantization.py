@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -20,7 +20,9 @@ TINY = {
 WEIGHTS = arrays(
     np.float32,
     array_shapes(min_dims=2, max_dims=2, max_side=9),
-    elements=st.floats(-100, 100, width=32).map(lambda x: 0 if abs(x) < 1e-20 else x),
+    elements=st.floats(-100, 100, width=32, allow_subnormal=False).map(
+        lambda x: 0 if abs(x) < 1e-20 else x
+    ),
 )
 BITS = st.integers(1, 8)
 
@@ -35,17 +37,16 @@ def normal():
     return torch.randn(700, 384, generator=torch.Generator().manual_seed(0))
 
 
-@settings(max_examples=30, deadline=None)
 @given(WEIGHTS, BITS)
 def test_rows_take_few_values_and_err_less_than_the_widest_steps(x, bits):
     rounded = round_rows(torch.from_numpy(x), bits=bits).numpy()
     assert all(len(np.unique(row)) <= 2**bits for row in rounded)
     widest = quantize_table(x, bits=bits).dequantize()
     errors = [((y - x.astype(float)) ** 2).sum(axis=1) for y in (rounded, widest)]
-    assert (errors[0] <= errors[1] * (1 + 1e-4) + 1e-5 * (x**2).sum(axis=1)).all()
+    size = (x.astype(float) ** 2).sum(axis=1)
+    assert (errors[0] <= errors[1] * (1 + 1e-4) + 1e-5 * size).all()
 
 
-@settings(max_examples=30, deadline=None)
 @given(WEIGHTS)
 def test_one_bit_is_the_sign_times_the_mean_size(x):
     expected = np.where(x < 0, -1, 1) * np.abs(x).mean(axis=1, keepdims=True)
@@ -53,7 +54,6 @@ def test_one_bit_is_the_sign_times_the_mean_size(x):
     np.testing.assert_allclose(rounded, expected, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
 @given(WEIGHTS, BITS)
 def test_rows_are_rounded_each_by_itself(x, bits):
     whole = round_rows(torch.from_numpy(x), bits=bits)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.load import arrival_times, simulate_queue
@@ -19,6 +19,10 @@ from recsys_lib.queueing import (
 
 N = 60_000
 RATE_PER_S, SERVICE_S = 60.0, 0.01
+
+
+def up_to(most):
+    return st.floats(0, most, allow_subnormal=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +69,7 @@ def test_overload_takes_for_ever():
     assert mm1_response_quantile(200, 0.01, 0) == math.inf
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0, 0.99), st.floats(1e-4, 10), st.floats(0, 10))
+@given(up_to(0.99), st.floats(1e-4, 10), up_to(10))
 def test_response_grows_with_load_and_spread(utilisation, service_s, scv):
     rate = utilisation / service_s
     response_s = mg1_mean_response(rate, service_s, scv)
@@ -75,15 +78,13 @@ def test_response_grows_with_load_and_spread(utilisation, service_s, scv):
     assert mg1_mean_response(rate / 2, service_s, scv) <= response_s
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 40), st.floats(0, 60))
+@given(st.integers(0, 40), up_to(60))
 def test_erlang_b_equals_its_sum(servers, load):
     terms = [load**n / math.factorial(n) for n in range(servers + 1)]
     assert erlang_b(servers, load) == pytest.approx(terms[-1] / sum(terms))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 50), st.integers(1, 8), st.floats(0.01, 1), st.floats(0, 1))
+@given(st.integers(1, 50), st.integers(1, 8), st.floats(0.01, 1), up_to(1))
 def test_throughput_bound_is_reached_by_constant_service(clients, servers, s, think):
     bound = throughput_bound(
         clients, response_s=s, service_s=s, think_s=think, servers=servers
@@ -96,8 +97,7 @@ def test_throughput_bound_crosses_over_at_saturation():
     assert bounds == pytest.approx([10, 50, 50])
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0, 1), st.integers(1, 64), st.floats(0, 2))
+@given(up_to(1), st.integers(1, 64), up_to(2))
 def test_amdahl_stays_within_its_limits(fraction, workers, overhead):
     speedup = amdahl_speedup(fraction, workers, overhead=overhead)
     assert speedup <= workers * (1 + 1e-9)

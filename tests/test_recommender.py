@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
@@ -99,7 +99,6 @@ def test_a_removed_item_leaves_no_hole():
     assert np.isfinite(best.scores).all()
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     histories=st.lists(
         st.lists(st.sampled_from([*map(str, range(20)), "x"]), max_size=12), max_size=4
@@ -124,7 +123,6 @@ def test_histories_equal_a_slow_oracle(histories, k):
         assert answer.unknown == ["x"] * history.count("x")
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=6), st.integers(1, 9))
 def test_a_batch_answers_as_its_texts_would_alone(texts, k):
     vectors = Hashing().encode([f"item {i}" for i in range(9)])

@@ -2,7 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.cluster import RemoteShard
@@ -21,7 +21,6 @@ def equal(found, wanted):
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(["flat", "binary", "hnsw"]),
     st.integers(1, 5),

@@ -3,7 +3,7 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.datasets import load_movielens
@@ -13,8 +13,6 @@ from recsys_lib.splits import (
     stratified_split,
     temporal_split,
 )
-
-few = settings(max_examples=30, deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,6 @@ def naive_stratified(whole, ratio, by, seed):
     )
 
 
-@few
 @given(interactions(), st.sampled_from(["item", "user"]), st.integers(0, 99))
 def test_stratified_equals_drawing_row_by_row(whole, by, seed):
     split = stratified_split(whole, ratio=0.6, by=by, seed=seed)
@@ -80,7 +77,6 @@ def test_stratified_leaves_the_global_generator_alone(movielens):
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-@few
 @given(interactions(), st.floats(0.2, 0.9))
 def test_temporal_trains_strictly_before_it_tests(whole, ratio):
     split = temporal_split(whole, ratio=ratio)
@@ -95,7 +91,6 @@ def test_temporal_refuses_a_single_second():
         temporal_split(frame)
 
 
-@few
 @given(interactions(), st.sampled_from(["item", "user"]), st.integers(0, 99))
 def test_cold_shares_no_code_between_its_parts(whole, column, seed):
     cut = {"item": cold_item_split, "user": cold_user_split}[column]

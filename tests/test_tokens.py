@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -34,7 +34,6 @@ def test_without_special_tokens(tokenizer):
     assert token_ids(tokenizer, ["Toy!", ""], special=False) == [[9121, 999], []]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=9), min_size=1))
 def test_padding_takes_nothing_away(rows):
     tokens = pad(rows, 0)
@@ -84,7 +83,6 @@ LIMITS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=20), LIMITS)
 def test_batches_hold_each_row_once_within_their_limits(lengths, limits):
     rows = [[7] * n for n in lengths]

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
@@ -103,7 +103,6 @@ def test_an_item_never_met_is_found_by_its_features():
     np.testing.assert_allclose(later, model.embed_items()[[0, 10]], atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(30)), st.floats(0.1, 9))
 def test_users_do_not_see_each_other_nor_ratings(order, rating):
     model = _trained()

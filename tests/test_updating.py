@@ -9,7 +9,7 @@ from recsys_lib.collaborative import fit_ease
 from recsys_lib.datasets import interaction_matrix, load_movielens, most_rated
 from recsys_lib.updating import Clock, IncrementalEase, replay, visits
 
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=settings.default.max_examples // 2)
 NEVER, DAILY, LIVE = Clock(np.inf), Clock(10), Clock()
 PROFILES = {
     "live": LIVE,

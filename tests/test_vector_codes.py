@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -14,8 +14,9 @@ from recsys_lib.vector_codes import (
 TABLES = arrays(
     np.float32,
     array_shapes(min_dims=2, max_dims=2, max_side=9),
-    elements=st.floats(-100, 100, width=32),
+    elements=st.floats(-100, 100, width=32, allow_subnormal=False),
 )
+TINY = float(np.finfo(np.float32).tiny)  # what is smaller may count as zero
 BITS = st.integers(1, 8)
 
 
@@ -42,17 +43,16 @@ def test_codes_equal_the_formula(bits, vectors):
     assert np.mean(codes == naive_codes(x, bits)) > 0.999  # float32 edges apart
 
 
-@settings(max_examples=30, deadline=None)
 @given(TABLES, BITS)
+@example(np.array([[0, 1e-45, 1e-45], [0, -1e-39, 1e-40]], np.float32), 8)
 def test_round_trip_stays_within_half_a_step(x, bits):
     table = quantize_table(x, bits=bits)
-    error = np.abs(table.dequantize() - x)
-    assert (error <= table.error_bound[:, None] * (1 + 1e-4) + 1e-30).all()
+    error = np.abs(table.dequantize() - x.astype(float))
+    assert (error <= table.error_bound[:, None] * (1 + 1e-4) + TINY).all()
     again = quantize_table(table.dequantize(), bits=bits)
     assert again.codes.shape == x.shape
 
 
-@settings(max_examples=30, deadline=None)
 @given(TABLES, BITS)
 def test_packing_counts_every_bit_and_keeps_every_code(x, bits):
     table = quantize_table(x, bits=bits)
@@ -63,7 +63,6 @@ def test_packing_counts_every_bit_and_keeps_every_code(x, bits):
     assert table.codes.max() <= 2 ** (bits - 1) - 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(TABLES, BITS, st.sampled_from([0.25, 2.0, 8.0]))
 def test_scaling_a_row_scales_its_steps_only(x, bits, factor):
     normal = np.where(np.abs(x) < 1e-20, np.float32(0), x)
@@ -111,17 +110,19 @@ def distances(x: np.ndarray, table) -> np.ndarray:
     return np.sqrt(((x - table.dequantize().astype(float)) ** 2).sum(axis=1))
 
 
-@settings(max_examples=30, deadline=None)
+SUBNORMAL = np.array([[0, 1e-45, 1e-45], [0, 7e-45, 0], [-1e-39, 1e-40, 0]], np.float32)
+
+
 @given(TABLES)
+@example(SUBNORMAL)
 def test_binary_codes_are_signs_and_their_scale_is_the_best(x):
-    table = binarize_table(x)
-    signs = np.where(x < 0, -1, 1)
-    expected = signs * np.abs(x).mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(table.dequantize(), expected, rtol=1e-5)
+    table, x = binarize_table(x), x.astype(float)
+    expected = np.where(x < 0, -1, 1) * np.abs(x).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(table.dequantize(), expected, rtol=1e-5, atol=TINY)
     assert table.size_bytes == len(x) * (-(-x.shape[1] // 8) + 4)
+    best = ((x - expected) ** 2).sum(axis=1)
     for factor in (0.9, 1.1):
-        worse = ((x - factor * expected) ** 2).sum(axis=1)
-        assert (((x - expected) ** 2).sum(axis=1) <= worse + 1e-6 * worse).all()
+        assert (best <= ((x - factor * expected) ** 2).sum(axis=1) * (1 + 1e-9)).all()
 
 
 def test_binary_distance_and_angle_are_known_from_the_scale(vectors):
@@ -177,12 +178,12 @@ ALL_CODES = [
 
 
 @pytest.mark.parametrize("encode", ALL_CODES)
-@settings(max_examples=30, deadline=None)
 @given(x=TABLES, seed=st.integers(0, 99))
+@example(x=SUBNORMAL, seed=0)
 def test_no_score_is_off_by_more_than_its_bound(encode, x, seed):
     table = encode(x)
     assert table.dequantize().shape == x.shape
-    slack = 1e-5 * (1 + np.abs(x).max()) * x.shape[1]
+    slack = (1e-5 * np.abs(x).max() + TINY) * x.shape[1]
     assert distances(x, table).max() <= table.max_residual + slack
     queries = np.random.default_rng(seed).standard_normal((5, x.shape[1]))
     queries = np.concatenate([queries, x - table.dequantize()])  # the worst there are

@@ -4,67 +4,119 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvicorn
 
-from recsys_lib.web_server import listening_socket
+from recsys_lib.web_server import DRAIN_GRACE_S, _Server, listening_socket
 
-SERVER = """
-import time
+HANG_S = 120  # longer than anything here takes on a busy machine
+SERVER = f"""
+import sys, time
+from pathlib import Path
+from recsys_lib import web_server
 from recsys_lib.recommender import Recommendation
 from recsys_lib.service import create_app
-from recsys_lib.web_server import serve
 
-class Slow:
+class Gated:
     def recommend_texts(self, texts, k):
-        time.sleep(0.15)
+        if "a" in texts:
+            Path(sys.argv[2]).touch()
+            while not Path(sys.argv[1]).exists():
+                time.sleep(0.01)
         return [Recommendation([text], [1.0], []) for text in texts]
 
     recommend_histories = recommend_texts
 
-serve(create_app(Slow(), max_batch=2, deadline_ms=20_000), port=0)
+web_server.DRAIN_GRACE_S = web_server.DRAIN_LIMIT_S = {HANG_S}
+app = create_app(Gated(), max_batch=1, deadline_ms={HANG_S * 1000})
+web_server.serve(app, port=0)
 """
 
 
-def serve_slow():
-    """A slow server in a process of its own, and its address."""
+@pytest.fixture
+def served(tmp_path):
+    """A server in a process of its own, and the files that open it and say it works."""
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVER, gate, begun],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     line = process.stdout.readline()
     assert line.startswith("listening on http://127.0.0.1:"), line
-    return process, line.split()[-1]
+    yield process, line.split()[-1], gate, begun
+    process.kill()
+    process.wait()
+    process.stdout.close()
 
 
-def test_sigterm_answers_what_was_accepted_and_ends_with_success():
-    process, address = serve_slow()
+def test_sigterm_answers_what_was_accepted_and_ends_with_success(served):
+    process, address, gate, begun = served
+    options = {"base_url": address, "timeout": HANG_S}
+
+    async def is_listening():
+        try:
+            async with httpx.AsyncClient(**options) as client:
+                await client.get("/health")
+        except httpx.ConnectError:
+            return False
+        except httpx.TransportError:  # broken off
+            pass
+        return True
+
+    async def n_waiting(client):
+        lines = (await client.get("/metrics")).text.splitlines()
+        (line,) = (x for x in lines if x.startswith("recsys_queue_length "))
+        return float(line.split()[-1])
 
     async def run():
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        async with httpx.AsyncClient(
-            base_url=address, timeout=20, limits=limits
-        ) as client:
+        async with httpx.AsyncClient(limits=limits, **options) as client:
             assert (await client.get("/ready")).status_code == 200
-            asked = [
-                asyncio.create_task(client.post("/recommend", json={"text": "a"}))
-                for _ in range(16)
-            ]
-            await asyncio.sleep(0.2)
+
+            def ask():
+                return asyncio.create_task(
+                    client.post("/recommend", json={"text": "a"})
+                )
+
+            asked = [ask()]
+            while not begun.exists():
+                await asyncio.sleep(0.01)
+            asked += [ask() for _ in range(15)]
+            while await n_waiting(client) < 15:
+                await asyncio.sleep(0.01)
             os.kill(process.pid, signal.SIGTERM)
-            await asyncio.sleep(0.05)
-            assert (await client.get("/ready")).status_code == 503  # still listening
+            while (await client.get("/ready")).status_code != 503:  # still listening
+                await asyncio.sleep(0.01)
+            os.kill(process.pid, signal.SIGTERM)  # ends the grace
+            while await is_listening():
+                await asyncio.sleep(0.01)
+            gate.touch()
             answers = await asyncio.gather(*asked)
             assert [x.status_code for x in answers] == [200] * 16
-            with pytest.raises(httpx.ConnectError):
-                await client.get("/health")
 
-    try:
-        asyncio.run(run())
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.stdout.close()
+    asyncio.run(run())
+    assert process.wait(HANG_S) == 0
+
+
+def test_sigterm_makes_it_unready_at_once_and_stops_it_after_the_grace():
+    waits = []
+    app = SimpleNamespace(state=SimpleNamespace(ready=True))
+    server = _Server(uvicorn.Config(app), app)
+    server._loop = SimpleNamespace(
+        call_soon_threadsafe=lambda call, *arguments: call(*arguments),
+        call_later=lambda *arguments: waits.append(arguments),
+    )
+    server.handle_exit(signal.SIGTERM, None)
+    assert not app.state.ready
+    assert not server.should_exit
+    ((seconds, stop),) = waits
+    assert seconds == DRAIN_GRACE_S
+    stop()
+    assert server.should_exit
 
 
 def test_accepted_connections_send_at_once():
