@@ -99,11 +99,11 @@ bench: data
 	$(PY) -m benchmarks $(BENCH)
 
 plan: $(READY)
-	@$(PY) -m recsys_lib.planning --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
+	@$(PY) -m recsys_lib.serving.capacity --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
 	    --results $(RESULTS)
 
 serve: data
-	$(PY) -m recsys_lib.service $(SERVE)
+	$(PY) -m recsys_lib.serving.service $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

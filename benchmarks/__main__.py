@@ -4,11 +4,11 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import catalogue, gpu, request, service, vectors
+from benchmarks.benches import catalogue, gpu, request, service, vectors
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, NotRun
 from benchmarks.report import Row, markdown, not_run, write
-from recsys_lib.provenance import describe_machine
+from recsys_lib.machine import describe_machine
 
 BENCHES: dict[str, Callable[..., list[Row]]] = {
     "request": request.run,

@@ -134,14 +134,19 @@ def start_peer(name: str) -> Child:
         NotRun: If the environment cannot be made or the peer cannot be loaded.
     """
     python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
-    command: list[str | Path] = [python, "-m", "benchmarks.peer_worker", name]
+    command: list[str | Path] = [python, "-m", "benchmarks.children.peer_worker", name]
     return Child(command, log=FOLDER / f"{name}.log")
 
 
 def start_own(**options: Any) -> Child:
     """Start our encoder and indexes, loaded with options of `load_encoder`."""
     name = "-".join(["own", *map(str, options.values())])
-    command = [sys.executable, "-m", "benchmarks.own_worker", json.dumps(options)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.children.own_worker",
+        json.dumps(options),
+    ]
     on_gpu = options.get("device", "cpu") != "cpu"
     return Child(command, log=FOLDER / f"{name}.log", gpu=on_gpu)
 
@@ -155,7 +160,7 @@ def start_on_gpu(name: str) -> Child:
     python: str | Path = sys.executable
     if name != "own" and find_spec("sentence_transformers") is None:
         python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
-    command = [python, "-m", "benchmarks.gpu_worker", name]
+    command = [python, "-m", "benchmarks.children.gpu_worker", name]
     return Child(command, log=FOLDER / f"{name}.log", gpu=True)
 
 

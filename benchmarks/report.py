@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from recsys_lib import plots, provenance
-from recsys_lib.intervals import Interval
+from recsys_lib import machine, plots
+from recsys_lib.metrics.intervals import Interval
 
 HEADER = ("bench", "figure", "measured", "95% interval", "n", "target", "reached", "")
 WIDE_INCHES = 8.0
@@ -103,9 +103,9 @@ def write(rows: Sequence[Row], folder: Path, **run: Any) -> None:
         **run: What else to keep of the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    machine = asdict(provenance.describe_machine())
+    described = asdict(machine.describe_machine())
     found = [asdict(row) | {"reached": row.reached} for row in rows]
-    results = {**run, "machine": machine, "rows": found}
+    results = {**run, "machine": described, "rows": found}
     (folder / "results.json").write_text(json.dumps(results, indent=1))
     (folder / "table.md").write_text(markdown(rows))
     if any(row.margin for row in rows):

@@ -75,7 +75,9 @@ def _one_thread_of_torch():
 @pytest.fixture(scope="session")
 def encoder():
     """The carried model; which engine is fastest here does not matter."""
-    from recsys_lib.embeddings import load_encoder  # seconds, for those who need it
+    from recsys_lib.embeddings.encoder import (
+        load_encoder,  # seconds, for those who need it
+    )
 
     return load_encoder(engine="openvino", precision="float32")
 
@@ -96,7 +98,7 @@ def smoke_book(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def ray_runs():
     """One Ray for all tests that need it; it takes seconds to start."""
-    from recsys_lib.cluster import ray_started
+    from recsys_lib.scaling.ray_serving import ray_started
 
     with ray_started(n_cpus=4):
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from book.pipeline.chapters import BookError, find_chapters
-from book.pipeline.runs import run_chapters
+from book.pipeline.running.runs import run_chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = {"profile": "smoke", "device": "cpu", "seed": 0}
@@ -33,7 +33,7 @@ MAKER = """\
 ```
 
 ```{code-cell} ipython3
-from recsys_lib.provenance import record
+from recsys_lib.records import record
 
 record("ms", 2.5, unit="ms")
 ```
@@ -46,7 +46,7 @@ results = ""
 import json
 from pathlib import Path
 
-from recsys_lib.provenance import record
+from recsys_lib.records import record
 
 kept = {p.stem: json.loads(p.read_text()) for p in Path(results).glob("ch*.json")}
 record("doubled", 2 * kept["ch2"]["ms"]["value"])

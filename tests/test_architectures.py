@@ -5,8 +5,13 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from recsys_lib.architectures import ARCHITECTURES, bert, one_product, random_encoder
-from recsys_lib.openvino_engine import OpenVinoNetwork
+from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
+from recsys_lib.embeddings.random_bert import (
+    ARCHITECTURES,
+    bert,
+    one_product,
+    random_encoder,
+)
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 TINY = {

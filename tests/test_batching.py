@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.batching import (
+from recsys_lib.serving.batching import (
     Batcher,
     BatchFailed,
     Closed,

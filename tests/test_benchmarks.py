@@ -10,18 +10,19 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import catalogue, peers, request, service, vectors
+from benchmarks import peers
+from benchmarks.benches import catalogue, request, service, vectors
 from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
+from benchmarks.children.worker import answer_requests
 from benchmarks.peers import Child, NotRun, interleave, peers_python
 from benchmarks.report import Row, cells, exact, markdown, not_run, write
-from benchmarks.worker import answer_requests
-from recsys_lib.http_load import HttpLoad
-from recsys_lib.intervals import Interval
+from recsys_lib.latency.http_load import HttpLoad
+from recsys_lib.metrics.intervals import Interval
 
 FAKE_PEER = """
 import time
 import numpy as np
-from benchmarks.worker import serve
+from benchmarks.children.worker import serve
 
 def make():
     print("libraries print what they like")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import gpu, peers
+from benchmarks import peers
+from benchmarks.benches import gpu
 from benchmarks.bounds import Transformer
 from benchmarks.peers import NotRun
 

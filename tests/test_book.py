@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from book.pipeline.chapters import Chapter
-from book.pipeline.prose import citations
+from book.pipeline.printing.prose import citations
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))

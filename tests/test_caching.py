@@ -8,16 +8,10 @@ from cachetools import LFUCache, LRUCache, TTLCache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.caching import (
-    POLICIES,
-    BufferPool,
-    CachedEncoder,
-    che_hit_ratio,
-    replay,
-    replay_pool,
-)
-from recsys_lib.load import arrival_times
-from recsys_lib.queueing import erlang_b
+from recsys_lib.latency.load import arrival_times
+from recsys_lib.latency.queueing import erlang_b
+from recsys_lib.serving.cache_replay import POLICIES, che_hit_ratio, replay
+from recsys_lib.serving.caching import BufferPool, CachedEncoder, replay_pool
 
 TRACES = st.lists(st.integers(0, 8), min_size=1, max_size=60)
 

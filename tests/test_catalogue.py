@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_lib import catalogue
-from recsys_lib.catalogue import embed_catalogue, read_vectors
-from recsys_lib.embeddings import load_encoder
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.scaling import ray_embedding as catalogue
+from recsys_lib.scaling.ray_embedding import embed_catalogue, read_vectors
 
 IDS = [f"item {i}" for i in range(23)]
 TEXTS = [str(i) for i in range(23)]

@@ -7,7 +7,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from recsys_lib.child_service import ServiceFailed, running_service
+from recsys_lib.serving.child_service import ServiceFailed, running_service
 
 LISTEN = """
 import http.server, os, signal, sys

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sklearn.utils import all_estimators
 
-from book.pipeline.claims import (
+from book.pipeline.records.claims import (
     Claim,
     State,
     cited,
@@ -21,8 +21,8 @@ from book.pipeline.claims import (
     judge_all,
     load_claims,
 )
-from book.pipeline.compare import load_recorded
-from book.pipeline.results import Results
+from book.pipeline.records.compare import load_recorded
+from book.pipeline.records.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = load_claims(ROOT / "book/claims.yml")

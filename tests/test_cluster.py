@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import ray
 
-from recsys_lib import catalogue
-from recsys_lib.cluster import (
+from recsys_lib.latency.http_load import FAILED, http_open_loop
+from recsys_lib.scaling import ray_embedding as catalogue
+from recsys_lib.scaling.ray_serving import (
     RemoteShard,
     check_ray,
     kill_replica,
     ray_started,
     serve_replicas,
 )
-from recsys_lib.http_load import FAILED, http_open_loop
 
 HANG_S = 120  # longer than anything here takes on a busy machine
 
@@ -23,8 +23,8 @@ HANG_S = 120  # longer than anything here takes on a busy machine
 @pytest.fixture(scope="module")
 def address(ray_runs):
     def make_app():  # inside, it goes to the replicas by value: they know no tests
-        from recsys_lib.recommender import Recommendation
-        from recsys_lib.service import create_app
+        from recsys_lib.serving.recommender import Recommendation
+        from recsys_lib.serving.service import create_app
 
         class Echo:
             def recommend_texts(self, texts, k):

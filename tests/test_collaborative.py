@@ -5,25 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.collaborative import (
-    ease_weights,
-    fit_ease,
-    fit_item_knn,
-    fit_popularity,
-    fit_sar,
-    fit_temporal_ease,
-    solve_ease,
-    time_decayed_affinity,
-)
-from recsys_lib.datasets import interaction_matrix, load_movielens
-from recsys_lib.metrics import (
+from recsys_lib.data.dataset import interaction_matrix
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.splits import stratified_split
+from recsys_lib.metrics.accuracy import (
     average_precision_at_k,
     ndcg_at_k,
     precision_at_k,
     recall_at_k,
 )
-from recsys_lib.ranking import top_n
-from recsys_lib.splits import stratified_split
+from recsys_lib.models.ease import ease_weights, fit_ease, fit_temporal_ease, solve_ease
+from recsys_lib.models.neighbours import (
+    fit_item_knn,
+    fit_popularity,
+    fit_sar,
+    time_decayed_affinity,
+)
+from recsys_lib.ranking.top_n import top_n
 
 FITS = [fit_popularity, fit_item_knn, fit_ease, fit_sar]
 

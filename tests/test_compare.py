@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from book.pipeline import compare as module
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
-from book.pipeline.claims import load_claims
-from book.pipeline.compare import (
+from book.pipeline.records import compare as module
+from book.pipeline.records.claims import load_claims
+from book.pipeline.records.compare import (
     changed_inputs,
     choose_recorded,
     compare,
@@ -23,7 +23,7 @@ from book.pipeline.compare import (
     summary,
     verdicts_apart,
 )
-from book.pipeline.results import Results
+from book.pipeline.records.results import Results
 
 UNKNOWN = "code: the recorded run does not say what it was made of"
 FACTS = {

@@ -6,16 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.datasets import (
-    SHA256,
-    data_folder,
-    interaction_matrix,
-    load_clothing_reviews,
-    load_interactions,
-    load_movielens,
-    most_rated,
-)
-from recsys_lib.titles import GENRES_100K
+from recsys_lib.data.carried import SHA256, data_folder
+from recsys_lib.data.dataset import interaction_matrix, most_rated
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.own import load_interactions
+from recsys_lib.data.reviews import load_clothing_reviews
+from recsys_lib.data.titles import GENRES_100K
 
 FLAGS = "|".join(str(int(genre == "Drama")) for genre in GENRES_100K)
 LAYOUTS = {

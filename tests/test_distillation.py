@@ -5,11 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.distillation import distil_static, principal_axes, static_student
-from recsys_lib.embeddings import StaticEncoder
-from recsys_lib.teachers import Lessons
-from recsys_lib.tokens import load_tokenizer, minilm_folder
-from recsys_lib.training_options import TrainingOptions
+from recsys_lib.compression.distillation import (
+    distil_static,
+    principal_axes,
+    static_student,
+)
+from recsys_lib.compression.teacher import Lessons
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.static import StaticEncoder
+from recsys_lib.embeddings.tokens import load_tokenizer
+from recsys_lib.models.training_options import TrainingOptions
 
 WORDS = ["a", "red", "blue", "dress", "skirt", "too", "long", "very", "thin", "love"]
 RNG = np.random.default_rng(0)

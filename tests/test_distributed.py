@@ -3,7 +3,7 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from recsys_lib.distributed import (
+from recsys_lib.scaling.distributed import (
     Stack,
     _build,
     _forward,

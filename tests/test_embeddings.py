@@ -10,17 +10,16 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from recsys_lib import conversion, onnx_engine, openvino_graph
-from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import (
-    PRECISIONS,
-    StaticEncoder,
-    load_encoder,
-    static_encoder,
-)
-from recsys_lib.openvino_engine import BUCKETS, OpenVinoNetwork
-from recsys_lib.openvino_graph import convert
-from recsys_lib.tokens import Tokens, minilm_folder
+from recsys_lib.embeddings import pooling
+from recsys_lib.embeddings.encoder import PRECISIONS, load_encoder
+from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
+from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
+from recsys_lib.embeddings.engines.openvino import BUCKETS, OpenVinoNetwork
+from recsys_lib.embeddings.engines.openvino_convert import convert
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.random_bert import random_encoder
+from recsys_lib.embeddings.static import StaticEncoder, static_encoder
+from recsys_lib.embeddings.tokens import Tokens
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 TINY = {
@@ -109,10 +108,10 @@ def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
     mask = np.array([[1, 0], [0, 1], [1, 1], [1, 1]])
     third = [[0.6, 0.8]] if pooling == "mean" else [[1, 0]]
     second = [[1, 0]] if pooling == "mean" else [[9 / 145**0.5, 8 / 145**0.5]]
-    together = conversion.pool(hidden, mask, pooling)
+    together = pooling.pool(hidden, mask, pooling)
     np.testing.assert_allclose(together, [[1, 0], *second, [0, 0], *third], rtol=1e-6)
     for i in range(4):  # one text without padding takes a way of its own
-        alone = conversion.pool(hidden[[i]], mask[[i]], pooling)
+        alone = pooling.pool(hidden[[i]], mask[[i]], pooling)
         np.testing.assert_allclose(alone, together[[i]], rtol=1e-6)
         assert alone.dtype == np.float32
 
@@ -120,10 +119,10 @@ def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
 def test_refuses_to_pool_what_does_not_fit():
     states = np.ones((1, 3, 2), np.float32)
     with pytest.raises(ValueError, match="mismatch"):
-        conversion.pool(states, np.ones((1, 2), np.int64), "mean")
+        pooling.pool(states, np.ones((1, 2), np.int64), "mean")
     states[0, 1] = np.nan
     with pytest.raises(ValueError, match=r"hidden states must be finite.*in 1"):
-        conversion.pool(states, np.ones((1, 3), np.int64), "mean")
+        pooling.pool(states, np.ones((1, 3), np.int64), "mean")
 
 
 def test_more_padding_changes_nothing(encoder):
@@ -319,7 +318,7 @@ def test_refuses_weights_that_are_not_all_there(tiny_folder):
 
 
 def test_refuses_carried_weights_that_were_changed(monkeypatch):
-    monkeypatch.setattr("recsys_lib.tokens.MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr("recsys_lib.embeddings.tokens.MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"must have sha256 0000.*reinstall"):
         minilm_folder()
 

@@ -3,11 +3,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from recsys_lib import engine_choice, openvino_engine
-from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.engine_choice import candidates, faster, fastest
-from recsys_lib.tokens import minilm_folder
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.engines import choice as engine_choice
+from recsys_lib.embeddings.engines import openvino as openvino_engine
+from recsys_lib.embeddings.engines.choice import candidates, faster, fastest
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.random_bert import random_encoder
 
 TINY = {
     "num_hidden_layers": 1,

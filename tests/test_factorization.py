@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.factorization import FactorModel, IalsLoss, fit_ials
+from recsys_lib.models.ials import FactorModel, IalsLoss, fit_ials
 
 BLOCKS = np.kron(np.eye(2), np.ones((3, 3)))  # two groups of users and of items
 

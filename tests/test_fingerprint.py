@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from book.pipeline.chapters import Chapter
-from book.pipeline.fingerprint import Fingerprint, Inputs, fingerprint
+from book.pipeline.running.fingerprint import Fingerprint, Inputs, fingerprint
 
 FILES = {
     "__init__.py": "",

@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.collaborative import ItemToItem, Popularity, fit_ease
-from recsys_lib.fusion import (
+from recsys_lib.models.ease import fit_ease, fit_side_ease
+from recsys_lib.models.history_model import ItemToItem
+from recsys_lib.models.hybrid import (
     Blend,
     choose_weights,
-    fit_side_ease,
     place_cold_items,
     standardize,
 )
+from recsys_lib.models.neighbours import Popularity
 
 WEIGHTS = np.array(
     [[0, 3, 2, 1], [1, 0, 5, 0], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float32

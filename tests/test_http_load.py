@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from recsys_lib.http_load import FAILED, HttpLoad, http_open_loop
+from recsys_lib.latency.http_load import FAILED, HttpLoad, http_open_loop
 
 HANG_S = 120  # longer than anything here takes on a busy machine
 

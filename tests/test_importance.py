@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_lib.architectures import random_encoder
-from recsys_lib.importance import head_importance, layer_importance, unit_importance
-from recsys_lib.pruning import remove_heads
+from recsys_lib.compression.importance import (
+    head_importance,
+    layer_importance,
+    unit_importance,
+)
+from recsys_lib.compression.pruning import remove_heads
+from recsys_lib.embeddings.random_bert import random_encoder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 DIM, HEADS, UNITS, LAYERS = 16, 4, 8, 2

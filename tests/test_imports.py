@@ -5,7 +5,9 @@ import pytest
 
 import recsys_lib
 from book.pipeline.chapters import find_chapters
-from recsys_lib import engine_choice, imports, onnx_engine
+from recsys_lib import imports
+from recsys_lib.embeddings.engines import choice as engine_choice
+from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.imports import MISSING, code_of, import_closure
 
 LIBRARY = Path(recsys_lib.__file__).parent

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib import vector_stores
-from recsys_lib.indexes import build_index, load_index
-from recsys_lib.ranking import normalize, top_n
-from recsys_lib.vector_stores import _sign_bits
+from recsys_lib.ranking import faiss_store as vector_stores
+from recsys_lib.ranking.faiss_store import _sign_bits
+from recsys_lib.ranking.index import build_index, load_index
+from recsys_lib.ranking.similarity import normalize
+from recsys_lib.ranking.top_n import top_n
 
 KINDS = ("flat", "int8", "binary", "hnsw")
 EXACT = ("flat", "binary", "hnsw")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.intervals import Interval, bootstrap_interval, paired_interval
+from recsys_lib.metrics.intervals import Interval, bootstrap_interval, paired_interval
 
 number = st.floats(-1e6, 1e6, allow_subnormal=False)
 finite = st.lists(number, min_size=1, max_size=20)
@@ -54,7 +54,7 @@ def test_statistics_by_name_and_as_a_callable():
 def test_a_long_sample_is_resampled_in_chunks(monkeypatch):
     values = np.arange(50.0)
     whole = bootstrap_interval(values, n_resamples=100)
-    monkeypatch.setattr("recsys_lib.intervals._CHUNK", 150)
+    monkeypatch.setattr("recsys_lib.metrics.intervals._CHUNK", 150)
     assert bootstrap_interval(values, n_resamples=100) == whole
 
 

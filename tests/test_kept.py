@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys_lib import kept
-from recsys_lib.kept import cache_folder, hashes_of, keep, keep_arrays
-from recsys_lib.provenance import describe_machine
+from recsys_lib import artifacts as kept
+from recsys_lib.artifacts import cache_folder, hashes_of, keep, keep_arrays
+from recsys_lib.machine import describe_machine
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_a_place_that_cannot_be_cleared_is_an_error(monkeypatch):
     home = keep("models", ["x"], writes("one"))
     (home / "a.txt").unlink()
     (home / "b.txt").write_text("in the way")
-    monkeypatch.setattr("recsys_lib.kept.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("recsys_lib.artifacts.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(OSError, match="not empty"):
         keep("models", ["x"], writes("one"))
 

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from recsys_lib import engine_choice, imports, kept, onnx_engine, openvino_graph
-from recsys_lib.architectures import random_encoder
-from recsys_lib.distillation import distil_static, static_student
-from recsys_lib.kept import cache_folder
-from recsys_lib.provenance import describe_machine
-from recsys_lib.teachers import ask_teacher
-from recsys_lib.tokens import load_tokenizer, minilm_folder
-from recsys_lib.training_options import TrainingOptions
+from recsys_lib import artifacts as kept
+from recsys_lib import imports
+from recsys_lib.artifacts import cache_folder
+from recsys_lib.compression.distillation import distil_static, static_student
+from recsys_lib.compression.teacher import ask_teacher
+from recsys_lib.embeddings.engines import choice as engine_choice
+from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
+from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.random_bert import random_encoder
+from recsys_lib.embeddings.tokens import load_tokenizer
+from recsys_lib.machine import describe_machine
+from recsys_lib.models.training_options import TrainingOptions
 
 TINY = {
     "num_hidden_layers": 1,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.latency import (
+from recsys_lib.latency.timing import (
     breakdown,
     measure,
     measure_interleaved,

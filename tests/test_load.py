@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.load import arrival_times, closed_loop, open_loop, simulate_queue
+from recsys_lib.latency.load import (
+    arrival_times,
+    closed_loop,
+    open_loop,
+    simulate_queue,
+)
 
 
 class FakeClock:

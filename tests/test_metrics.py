@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
-from recsys_lib.metrics import (
+from recsys_lib.metrics.accuracy import (
     auc,
     auc_interval,
     average_precision_at_k,

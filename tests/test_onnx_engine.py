@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from recsys_lib.architectures import random_encoder
-from recsys_lib.onnx_engine import OnnxNetwork, convert, fits, load_network
-from recsys_lib.tokens import Tokens, minilm_folder, pad
+from recsys_lib.embeddings.engines.onnxruntime import (
+    OnnxNetwork,
+    convert,
+    fits,
+    load_network,
+)
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.random_bert import random_encoder
+from recsys_lib.embeddings.tokens import Tokens, pad
 
 TINY = {
     "num_hidden_layers": 2,

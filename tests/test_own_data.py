@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
-from book.pipeline.claims import Claim, judge_all
-from book.pipeline.edition import fitting, left_out, note, own_data
-from book.pipeline.fingerprint import Inputs, fingerprint
-from book.pipeline.pages import ledger
-from book.pipeline.results import Results
-from recsys_lib import own_data as library
-from recsys_lib.datasets import Dataset, load_movielens
-from recsys_lib.own_data import lacks, liked_from, load_dataset
+from book.pipeline.printing.pages import ledger
+from book.pipeline.records.claims import Claim, judge_all
+from book.pipeline.records.results import Results
+from book.pipeline.running.edition import fitting, left_out, note, own_data
+from book.pipeline.running.fingerprint import Inputs, fingerprint
+from recsys_lib.data import own as library
+from recsys_lib.data.dataset import Dataset
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.own import lacks, liked_from, load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ["lamp shade light", "garden spade soil", "kettle tea cup", "wool yarn knit"]

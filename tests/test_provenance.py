@@ -4,9 +4,10 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from recsys_lib.intervals import Interval
-from recsys_lib.latency import ratio
-from recsys_lib.provenance import RECORD_MIME, Record, describe_machine, record
+from recsys_lib.latency.timing import ratio
+from recsys_lib.machine import describe_machine
+from recsys_lib.metrics.intervals import Interval
+from recsys_lib.records import RECORD_MIME, Record, record
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.openvino_engine import OpenVinoNetwork
-from recsys_lib.openvino_graph import convert
-from recsys_lib.pruning import (
+from recsys_lib.compression.pruning import (
     least_important,
     remove_heads,
     remove_layers,
     remove_units,
     zero_weights,
 )
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
+from recsys_lib.embeddings.engines.openvino_convert import convert
+from recsys_lib.embeddings.random_bert import random_encoder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 DIM, HEADS, UNITS, LAYERS = 16, 4, 32, 3
@@ -160,7 +160,7 @@ def test_minilm_without_half_of_its_parts_runs(minilm):
 
 
 def test_pruned_layers_can_be_saved_and_loaded(tiny, tmp_path):
-    from recsys_lib.torch_engine import load_network
+    from recsys_lib.embeddings.engines.torch import load_network
 
     pruned = remove_layers(tiny, [False, True, False])
     pruned.network.model.save_pretrained(tmp_path)

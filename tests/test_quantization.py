@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recsys_lib.architectures import random_encoder
-from recsys_lib.quantization import quantize_encoder, round_rows
-from recsys_lib.vector_codes import quantize_table
+from recsys_lib.compression.quantization import quantize_encoder, round_rows
+from recsys_lib.compression.quantized_table import quantize_table
+from recsys_lib.embeddings.random_bert import random_encoder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
 TINY = {

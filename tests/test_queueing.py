@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.load import arrival_times, simulate_queue
-from recsys_lib.queueing import (
+from recsys_lib.latency.load import arrival_times, simulate_queue
+from recsys_lib.latency.queueing import (
     amdahl_speedup,
     erlang_b,
     littles_law,

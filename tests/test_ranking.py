@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 
-from recsys_lib.ranking import (
+from recsys_lib.ranking.similarity import (
     cosine_similarity,
     euclidean_distance,
     normalize,
-    top_n,
 )
+from recsys_lib.ranking.top_n import top_n
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 7))
 # few values, so that ties are the rule

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from recsys_lib import ranks
-from recsys_lib.ranks import rank_device, run_ranks, timed_together
+from recsys_lib.scaling import process_group as ranks
+from recsys_lib.scaling.process_group import rank_device, run_ranks, timed_together
 
 HANG_S = 300  # longer than anything here takes on a busy machine
 

@@ -4,15 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.collaborative import ItemToItem, Popularity
-from recsys_lib.indexes import build_index
-from recsys_lib.ranking import normalize
-from recsys_lib.recommender import (
-    ContentModel,
-    Recommendation,
-    Recommender,
-    movielens_recommender,
-)
+from recsys_lib.models.history_model import ItemToItem
+from recsys_lib.models.hybrid import ContentModel
+from recsys_lib.models.neighbours import Popularity
+from recsys_lib.ranking.index import build_index
+from recsys_lib.ranking.similarity import normalize
+from recsys_lib.serving.movielens import movielens_recommender
+from recsys_lib.serving.recommender import Recommendation, Recommender
 
 IDS = ["a", "b", "c", "d"]
 VECTORS = normalize([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]])

@@ -3,9 +3,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from recsys_lib.load import LoadResult, arrival_times, simulate_queue
-from recsys_lib.queueing import mm1_response_quantile
-from recsys_lib.saturation import load_point, saturation
+from recsys_lib.latency.load import LoadResult, arrival_times, simulate_queue
+from recsys_lib.latency.queueing import mm1_response_quantile
+from recsys_lib.latency.saturation import load_point, saturation
 
 N = 10_000
 SERVICE_S = 0.01

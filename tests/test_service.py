@@ -8,10 +8,12 @@ import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 
-from recsys_lib.openvino_engine import BUCKETS
-from recsys_lib.recommender import Recommendation
-from recsys_lib.service import MAX_BODY_BYTES, Query, answer, create_app, main
-from recsys_lib.tokens import load_tokenizer, minilm_folder, token_ids
+from recsys_lib.embeddings.engines.openvino import BUCKETS
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.tokens import load_tokenizer, token_ids
+from recsys_lib.serving.movielens import main
+from recsys_lib.serving.recommender import Recommendation
+from recsys_lib.serving.service import MAX_BODY_BYTES, Query, answer, create_app
 
 IDS = [str(i) for i in range(200)]
 HANG_S = 120  # longer than anything here takes on a busy machine

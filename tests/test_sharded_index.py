@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.cluster import RemoteShard
-from recsys_lib.indexes import build_index
-from recsys_lib.ranking import normalize
-from recsys_lib.sharded_index import build_sharded_index
+from recsys_lib.ranking.index import build_index
+from recsys_lib.ranking.sharded_index import build_sharded_index
+from recsys_lib.ranking.similarity import normalize
+from recsys_lib.scaling.ray_serving import RemoteShard
 
 
 def unit_vectors(n, *, seed=0, dim=16):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.datasets import load_movielens
-from recsys_lib.splits import (
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.splits import (
     cold_item_split,
     cold_user_split,
     stratified_split,

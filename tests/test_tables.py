@@ -4,13 +4,9 @@ import re
 import pandas as pd
 import pytest
 
-from recsys_lib.kept import sha256_of
-from recsys_lib.tables import (
-    checked_file,
-    read_delimited,
-    read_strings,
-    refuse_rows,
-)
+from recsys_lib.artifacts import sha256_of
+from recsys_lib.data.carried import checked_file
+from recsys_lib.data.tables import read_delimited, read_strings, refuse_rows
 
 
 @pytest.fixture

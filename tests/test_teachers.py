@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys_lib import teachers
-from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.teachers import ask_teacher
-from recsys_lib.tokens import minilm_folder
+from recsys_lib.compression import teacher as teachers
+from recsys_lib.compression.teacher import ask_teacher
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.random_bert import random_encoder
 
 TINY = {
     "num_hidden_layers": 2,

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from recsys_lib.titles import GENRES_100K, describe_items, split_title
+from recsys_lib.data.titles import GENRES_100K, describe_items, split_title
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from recsys_lib.tokens import (
+from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.tokens import (
     ON_CPU,
     ON_GPU,
     Batching,
@@ -14,7 +15,6 @@ from recsys_lib.tokens import (
     in_batches,
     like_lengths,
     load_tokenizer,
-    minilm_folder,
     pad,
     token_ids,
 )

@@ -11,11 +11,17 @@ import pytest
 import torch
 import transformers
 
-from recsys_lib import torch_engine
-from recsys_lib.architectures import random_encoder
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.tokens import Batching, Tokens, pad
-from recsys_lib.torch_engine import LENGTHS, TEXTS, Graphs, TorchNetwork, graph_shape
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.engines import torch as torch_engine
+from recsys_lib.embeddings.engines.cuda_graphs import (
+    LENGTHS,
+    TEXTS,
+    Graphs,
+    graph_shape,
+)
+from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.embeddings.random_bert import random_encoder
+from recsys_lib.embeddings.tokens import Batching, Tokens, pad
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 TINY = {

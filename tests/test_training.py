@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_lib import training
-from recsys_lib.training import LearningCurve, Progress, print_progress, train
-from recsys_lib.training_options import TrainingOptions
+from recsys_lib.models import training
+from recsys_lib.models.training import LearningCurve, Progress, print_progress, train
+from recsys_lib.models.training_options import TrainingOptions
 
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]])

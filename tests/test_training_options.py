@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.training_options import TrainingOptions, rate_factor
+from recsys_lib.models.training_options import TrainingOptions, rate_factor
 
 
 @pytest.mark.parametrize(

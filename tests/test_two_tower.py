@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.training_options import TrainingOptions
-from recsys_lib.two_tower import TowerOptions, Towers, fit_two_tower, in_batch_loss
+from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.models.two_tower import (
+    TowerOptions,
+    Towers,
+    fit_two_tower,
+    in_batch_loss,
+)
 
 RNG = np.random.default_rng(0)
 TASTE = np.repeat([0, 1], 15)  # two kinds of users, and of items

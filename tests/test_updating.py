@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.collaborative import fit_ease
-from recsys_lib.datasets import interaction_matrix, load_movielens, most_rated
-from recsys_lib.updating import Clock, IncrementalEase, replay, visits
+from recsys_lib.data.dataset import interaction_matrix, most_rated
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.models.ease import fit_ease
+from recsys_lib.models.incremental_ease import IncrementalEase
+from recsys_lib.serving.freshness import Clock, replay, visits
 
 few = settings(max_examples=settings.default.max_examples // 2)
 NEVER, DAILY, LIVE = Clock(np.inf), Clock(10), Clock()

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recsys_lib.vector_codes import (
+from recsys_lib.compression.quantized_table import (
     binarize_table,
     product_quantize_table,
     quantize_table,

@@ -10,15 +10,15 @@ import httpx
 import pytest
 import uvicorn
 
-from recsys_lib.web_server import DRAIN_GRACE_S, _Server, listening_socket
+from recsys_lib.serving.web_server import DRAIN_GRACE_S, _Server, listening_socket
 
 HANG_S = 120  # longer than anything here takes on a busy machine
 SERVER = f"""
 import sys, time
 from pathlib import Path
-from recsys_lib import web_server
-from recsys_lib.recommender import Recommendation
-from recsys_lib.service import create_app
+from recsys_lib.serving import web_server
+from recsys_lib.serving.recommender import Recommendation
+from recsys_lib.serving.service import create_app
 
 class Gated:
     def recommend_texts(self, texts, k):

@@ -10,27 +10,34 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from book.pipeline import edition
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.claims import Judgement, cited, fallen, judge_all, load_claims
-from book.pipeline.compare import (
+from book.pipeline.printing.pages import ledger, provenance
+from book.pipeline.printing.render import digest, is_printed, render, swap
+from book.pipeline.printing.stage import check_prose, stage
+from book.pipeline.records.claims import (
+    Judgement,
+    cited,
+    fallen,
+    judge_all,
+    load_claims,
+)
+from book.pipeline.records.compare import (
     judge_recorded,
     print_comparison,
     record_run,
     recorded_table,
 )
-from book.pipeline.edition import own_data
-from book.pipeline.execute import Run
-from book.pipeline.fetch import fetch_data
-from book.pipeline.pages import ledger, provenance
-from book.pipeline.render import digest, is_printed, render, swap
-from book.pipeline.results import Results
-from book.pipeline.runs import run_chapters
-from book.pipeline.stage import check_prose, stage
-from recsys_lib.datasets import Dataset, data_folder
-from recsys_lib.embeddings import load_encoder
-from recsys_lib.kept import cache_folder
-from recsys_lib.provenance import describe_machine
+from book.pipeline.records.results import Results
+from book.pipeline.running import edition
+from book.pipeline.running.edition import own_data
+from book.pipeline.running.execute import Run
+from book.pipeline.running.fetch import fetch_data
+from book.pipeline.running.runs import run_chapters
+from recsys_lib.artifacts import cache_folder
+from recsys_lib.data.carried import data_folder
+from recsys_lib.data.dataset import Dataset
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.machine import describe_machine
 
 PROFILES = ("smoke", "standard", "full")
 RECORDED = "book/results"
@@ -274,7 +281,9 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         print(f"recorded in {kept}: commit it")
         return None
     if chosen.verb == "picture":
-        from book.pipeline.picture import take_picture  # its browser is for developers
+        from book.pipeline.printing.picture import (
+            take_picture,  # its browser is for developers
+        )
 
         return take_picture(root / "_build/html", root / "book/_static/book.png")
     _build(chosen, root)

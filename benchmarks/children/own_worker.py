@@ -1,0 +1,106 @@
+"""Our library in a process of its own: ``python -m benchmarks.children.own_worker OPTIONS``.
+
+OPTIONS is the JSON of the keywords of `load_encoder`, or the kind of an index. The
+operations are the peers', and ``tokenize`` with ``forward``: the bare pass, its
+tokens laid ready before the clock. As the service does, the encoder knows some of the
+texts to come: ``sample`` names them, "films" or "reviews".
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.children.worker import Operations, serve
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.reviews import load_clothing_reviews
+from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
+from recsys_lib.embeddings.random_bert import ARCHITECTURES, one_product
+from recsys_lib.ranking.faiss_store import faiss
+from recsys_lib.ranking.index import Index, build_index
+
+MEDIAN_TOKENS = 13  # of a film's description
+
+
+def text_operations(sample: str = "films", **options: Any) -> Operations:
+    """Encoder and flat index, and the bare forward pass of the same engine."""
+    texts = {"films": films, "reviews": reviews}[sample]()
+    encoder = load_encoder(calibration=calibration_sample(texts), **options)
+    indexes: list[Index] = []
+    ready: list[Any] = []
+
+    def prepare(path: str) -> None:
+        indexes[:] = [build_index(np.load(path), kind="flat")]
+
+    def request(text: str, k: int) -> Any:
+        return indexes[0].search(encoder.encode([text]), k).items[0].tolist()
+
+    def encode(texts: Sequence[str], batch_size: int | None = None) -> Any:
+        return encoder.encode(
+            texts, **({"batch_size": batch_size} if batch_size else {})
+        )
+
+    def engine() -> list[str]:
+        return [encoder.engine, encoder.precision]
+
+    def tokenize(text: str) -> int:
+        ready[:] = [encoder.tokenize([text])]
+        return len(ready[0].ids[0])
+
+    def forward() -> None:
+        encoder.forward(ready[0])
+
+    def nearest(k: int) -> None:
+        indexes[0].search(query, k)
+
+    def product() -> None:
+        multiply(MEDIAN_TOKENS)
+
+    query = encoder.encode(["a film about a toy"])
+    multiply = one_product(ARCHITECTURES["minilm-l6"])
+    listed: list[Any] = [prepare, request, encode, engine]
+    listed += [tokenize, forward, nearest, product]
+    return {operation.__name__: operation for operation in listed}
+
+
+def films() -> list[str]:
+    """Texts of MovieLens 100k."""
+    return load_movielens().items["text"].tolist()
+
+
+def reviews() -> list[str]:
+    """Texts of the clothing reviews."""
+    return load_clothing_reviews().reviews["text"].tolist()
+
+
+def vector_operations(kind: Any, **options: Any) -> Operations:
+    """One of our indexes."""
+    held: list[Any] = []
+
+    def prepare(path: str, queries: str) -> None:
+        held[:] = [build_index(np.load(path), kind=kind, **options), np.load(queries)]
+
+    def search(number: int, k: int) -> Any:
+        index, queries = held
+        return index.search(queries[number : number + 1], k).items[0].tolist()
+
+    def distances(k: int) -> float:
+        """Vectors of the graph that a query is compared with, on average."""
+        index, queries = held
+        faiss.cvar.hnsw_stats.reset()
+        index.search(queries, k)
+        return float(faiss.cvar.hnsw_stats.ndis / len(queries))
+
+    return {"prepare": prepare, "search": search, "distances": distances}
+
+
+def make(options: dict[str, Any]) -> Callable[[], Operations]:
+    """Operations of an index where a kind is named, of an encoder otherwise."""
+    offered = vector_operations if "kind" in options else text_operations
+    return lambda: offered(**options)
+
+
+if __name__ == "__main__":
+    serve(make(json.loads(sys.argv[1])))

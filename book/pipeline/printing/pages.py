@@ -1,0 +1,230 @@
+"""Pages and page feet that the press writes itself, from claims, records and runs."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from book.pipeline.chapters import Chapter
+from book.pipeline.records.claims import VERDICTS, Judgement, State, tally
+from book.pipeline.records.compare import RecordedRun
+from book.pipeline.records.results import Results
+from book.pipeline.running.execute import Run
+from recsys_lib.machine import Machine
+
+
+def foot(chapter: Chapter, run: Run) -> str:
+    """What this page was made of: fingerprint, parameters, run time, downloads."""
+    settings = ", ".join(
+        f"{name.removeprefix('parameter ')} = {value}"
+        for name, value in run.parts.items()
+        if name.startswith("parameter ")
+    )
+    return f"""\
+:::{{admonition}} How this page was made
+:class: provenance
+Fingerprint
+: `{run.fingerprint}`, over {len(run.parts)} inputs: code cells, parameters, reached
+  modules, data, model, locked packages and hardware. [All of them](../provenance.md).
+
+Machine
+: {run.parts["hardware"]}
+
+Run
+: {run.seconds:.0f} s with {settings}
+
+Take it with you
+: {{download}}`this notebook <{chapter.stem}.ipynb>`,
+  {{download}}`its results as JSON <../results/{chapter.key}.json>`
+:::
+"""
+
+
+def fallen_note(judgement: Judgement) -> str:
+    """What stands on a chapter's page, below the figure of a verdict that falls."""
+    claim = judgement.claim
+    again = (
+        f' `make book AGAIN="{int(claim.key[2:]):02}"` measures the chapter anew.'
+        if judgement.timed
+        else ""
+    )
+    return f"""\
+:::{{admonition}} On this run a verdict falls
+:class: warning fallen
+{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict
+*{claim.verdict}* does not stand here. Its rule is {judgement.kind}, and asks
+{judgement.broken}.{again}
+:::
+"""
+
+
+def ledger(
+    judgements: Sequence[Judgement],
+    results: Results,
+    recorded: Mapping[str, RecordedRun],
+) -> str:
+    """Appendix B: every claim with its verdict, its records, and where it stands.
+
+    Args:
+        judgements: Of this run, in the order of the page.
+        results: Of this run.
+        recorded: The recorded runs to show beside it, by name.
+    """
+    counts = Counter(j.claim.verdict for j in judgements)
+    verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
+    rows = "\n".join(_claim(j, recorded) for j in judgements)
+    return f"""\
+# B. The ledger
+
+What the source document claims, what was measured, and the form that holds:
+{verdicts}. Each verdict rests on a source, or on a rule over the recorded results. An
+*exact* rule names qualities, counts and identities, which are the same on every
+machine; a *timed* rule names times, or what is made of times. Both are judged on each
+run, and a verdict that falls is a finding about that machine or those data.
+
+| run | machine | profile, date | its code | verdicts |
+|---|---|---|---|---|
+| this run | {_machine(results)} | {results.facts["profile"]} | | {tally(judgements)} |
+{_recorded_rows(recorded)}
+{_of_other_data(results)}
+{rows}
+"""
+
+
+def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
+    return "\n".join(
+        f"| {name} | {_machine(run.results)} | {run.results.facts['profile']}, "
+        f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
+        for name, run in recorded.items()
+    )
+
+
+def _machine(results: Results) -> str:
+    facts = results.facts
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
+
+
+def _of_other_data(results: Results) -> str:
+    if "dataset" not in results.facts:
+        return ""
+    return f"""
+:::{{admonition}} The verdicts are of the book's own data
+:class: warning
+They were judged on MovieLens and the clothing reviews. The numbers below are of your
+data, {results.facts["dataset"]}. Where a rule does not hold on them, that is a finding
+about your data, and no fault.
+:::
+"""
+
+
+def _claim(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
+    claim = judgement.claim
+    shown = {
+        "Measured": judgement.evidence,
+        "Where it stands": _stands(judgement, recorded),
+        "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
+        "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
+        "Source": claim.source,
+    }
+    details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
+    mark = claim.verdict.replace(" ", "-")
+    return f"""\
+(claim-{claim.id})=
+## {claim.section} {claim.claim}
+
+:::{{div}} verdict {mark}
+{claim.verdict.capitalize()}
+:::
+
+{claim.correct}
+
+{details}
+"""
+
+
+def _stands(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
+    """This run and each recorded one, in a line; nothing for a claim with no rule."""
+    if judgement.state is State.NO_RULE:
+        return ""
+    states: dict[str, State] = {"this run": judgement.state}
+    for name, run in recorded.items():
+        states[name] = run.state(judgement.claim)
+    condition = judgement.claim.condition
+    told = "; ".join(f"{name}: {_marked(x, condition)}" for name, x in states.items())
+    return f"Judged {condition}. {told}." if condition else f"{told}."
+
+
+def _marked(state: State, condition: str) -> str:
+    if state is State.NOT_JUDGED:
+        return f"not judged (the rule holds {condition})"
+    return f"**{state}**" if state is State.FALLS else str(state)
+
+
+def provenance(
+    runs: Mapping[Chapter, Run], machine: Machine, *, recorded: str = "", note: str = ""
+) -> str:
+    """Appendix C: the machine, each chapter's status, recorded runs, every hash."""
+    status = "\n".join(
+        f"| [](chapters/{c.stem}) | `{r.fingerprint}` | {r.parts['parameter profile']} "
+        f"| {len(c.code)} | {len(r.records)} | {r.seconds:.0f} |"
+        for c, r in runs.items()
+    )
+    inputs = "\n\n".join(_inputs(chapter, run) for chapter, run in runs.items())
+    return f"""\
+# C. Provenance
+
+The press wrote this page from the runs themselves.
+
+{note}
+
+## The machine
+
+| what | value |
+|---|---|
+{_hardware(machine)}
+
+## The chapters
+
+| chapter | fingerprint | profile | code cells | records | seconds |
+|---|---|---|---|---|---|
+{status}
+
+## Recorded runs
+
+Runs that were kept on purpose, on named machines. `make compare` prints this run beside
+one of them; here stands how many records agree (intervals overlap, or values differ by
+a tenth at most). Times are not judged: they belong to their machine.
+
+{recorded or "Runs on other data are not compared."}
+
+## The inputs
+
+A chapter runs again when one of its lines changes, and only then.
+
+{inputs}
+"""
+
+
+def _hardware(machine: Machine) -> str:
+    rows = {
+        "processor": machine.cpu,
+        "cores": machine.cores,
+        "memory": f"{machine.memory_gib} GiB",
+        "GPU": machine.gpu or "none: nothing of this run was run on one",
+        "system": machine.system,
+        "Python": machine.python,
+        **machine.versions,
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def _inputs(chapter: Chapter, run: Run) -> str:
+    rows = "\n".join(f"| `{name}` | `{value}` |" for name, value in run.parts.items())
+    return f"""\
+:::{{dropdown}} {chapter.stem}
+| input | hash or value |
+|---|---|
+{rows}
+:::"""
+
+
+def _one_line(rule: str) -> str:
+    return " ".join(rule.split())

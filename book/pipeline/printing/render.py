@@ -1,0 +1,91 @@
+"""Turn the staged folder into pages, strictly; swap them in only when all is well."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from book.pipeline.chapters import BookError
+from recsys_lib.artifacts import sha256_of
+
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+_NOISE = re.compile(r"\x1b\[[0-9;]*m")
+_PRINTED = ".printed"  # in the HTML: digest of what the pages were made of
+
+
+def digest(stage: Path, lock: Path) -> str:
+    """Hash all that decides the pages: what is staged, the press, the locked versions.
+
+    Args:
+        stage: What `stage.stage` wrote, not yet built.
+        lock: The lock file.
+    """
+    press = Path(__file__).parent
+    files = {f"stage/{x.relative_to(stage)}": x for x in stage.rglob("*")}
+    files |= {f"press/{x.relative_to(press)}": x for x in press.rglob("*.py")}
+    files["lock"] = lock
+    lines = [f"{n} {sha256_of(x)}" for n, x in sorted(files.items()) if x.is_file()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def is_printed(html: Path, digest: str) -> bool:
+    """Whether a folder of pages was made of exactly this."""
+    mark = html / _PRINTED
+    whole = (html / "index.html").exists() and mark.exists()
+    return whole and mark.read_text() == digest
+
+
+def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path:
+    """Build the pages with jupyter-book; return the folder of the HTML.
+
+    All of them, always: a page also shows what stands on others, such as titles and
+    numbers of figures.
+
+    Args:
+        stage: What `stage.stage` wrote.
+        root: Of the project, where `book.pipeline` can be imported from.
+        digest: Of what the pages are made of, kept with them.
+        strict: Treat every warning and unresolved reference as an error.
+
+    Raises:
+        BookError: With the warnings, when there is any.
+    """
+    options = ["--all", "--quiet", *(["-W", "-n", "--keep-going"] if strict else [])]
+    command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(stage)]
+    done = subprocess.run(
+        [*command, *options], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = _NOISE.sub("", done.stdout + done.stderr).splitlines()
+        faults = [
+            _plain(line, stage)
+            for line in lines
+            if re.search("WARN|ERROR|exception: ", line)
+        ]
+        raise BookError("\n".join(faults or lines[-15:]))
+    html = stage / "_build/html"
+    (html / _PRINTED).write_text(digest)
+    return html
+
+
+def swap(new: Path, place: Path) -> None:
+    """Put a finished folder in place of the last one."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(line: str, stage: Path) -> str:
+    """Name the cell: myst-nb counts 10,000 lines for each."""
+    line = line.replace(f"{stage}/", "")
+    return re.sub(
+        r"\.ipynb:(\d+)",
+        lambda hit: f", cell {int(hit[1]) // 10_000}, line {int(hit[1]) % 10_000}",
+        line,
+    )

@@ -1,0 +1,173 @@
+"""Lay out everything that jupyter-book reads: pages, executed notebooks, static files.
+
+Prose and captions come from the sources as they are now, outputs from the stored runs.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.printing.pages import fallen_note, foot
+from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
+from book.pipeline.records.claims import Judgement
+from book.pipeline.records.results import Results
+from book.pipeline.running.execute import Run
+from recsys_lib.records import RECORD_MIME
+
+
+def check_prose(place: str, text: str) -> list[str]:
+    """Faults of one text that can be seen without running anything."""
+    faults = [
+        f"{place}, line {line}: bare numeral {number!r}; cite a record or mark it given"
+        for line, number in bare_numerals(text)
+    ]
+    faults += [
+        f"{place}, line {line}: a picture without alt text"
+        for line in pictures_without_text(text)
+    ]
+    return faults
+
+
+def check_citations(place: str, text: str, results: Results) -> list[str]:
+    """Faults of the numbers that a text takes from the records."""
+    faults = []
+    for line, role, citation in citations(text):
+        try:
+            results.text(citation) if role == "record" else results.interval(citation)
+        except BookError as error:
+            faults.append(f"{place}, line {line}: {error}")
+    return faults
+
+
+def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Notebook:
+    """Put a run's outputs under the chapter as it is written now.
+
+    Records are taken out: the page shows them where prose cites them. Each verdict that
+    falls is named below its figure, or at the end of its chapter if it has none.
+
+    Raises:
+        BookError: For a picture whose cell gives no alt text or no caption.
+    """
+    page = nbformat.from_dict(chapter.notebook)
+    page.metadata = run.notebook.metadata
+    done = [c for c in run.notebook.cells if c.cell_type == "code"]
+    cells = [c for c in page.cells if c.cell_type == "code"]
+    for n, (cell, executed) in enumerate(zip(cells, done, strict=True), start=1):
+        cell.outputs = [
+            o for o in executed.outputs if RECORD_MIME not in o.get("data", {})
+        ]
+        if any(_is_picture(o) for o in cell.outputs):
+            _check_picture(f"{chapter.stem}: cell {n}", cell)
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
+    page.cells = list(_with_notes(page.cells, chapter, fallen))
+    page.cells.append(nbformat.v4.new_markdown_cell(foot(chapter, run), id="foot"))
+    return page
+
+
+def _with_notes(
+    cells: Iterable[Notebook], chapter: Chapter, fallen: Sequence[Judgement]
+) -> Iterator[Notebook]:
+    """The cells, and after each figure the verdicts on it that fall."""
+    drawn = set()
+    for cell in cells:
+        yield cell
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        drawn.add(name)
+        yield from (_note(j) for j in fallen if j.claim.figure == name)
+    for judgement in fallen:
+        if judgement.claim.key == chapter.key and judgement.claim.figure not in drawn:
+            yield _note(judgement)
+
+
+def _note(judgement: Judgement) -> Notebook:
+    cell_id = f"fallen-{judgement.claim.id}"[:64]
+    return nbformat.v4.new_markdown_cell(fallen_note(judgement), id=cell_id)
+
+
+def stage(
+    folder: Path,
+    root: Path,
+    runs: Mapping[Chapter, Run],
+    results: Results,
+    generated: Mapping[str, str],
+    *,
+    note: str = "",
+    fallen: Sequence[Judgement] = (),
+) -> None:
+    """Write the folder that jupyter-book builds.
+
+    Args:
+        folder: Emptied first.
+        root: Of the project: `book/`, `_config.yml`, `_toc.yml`.
+        runs: The chapters to print, with their outputs.
+        results: What the citations are checked against.
+        generated: Pages written by the press, by name.
+        note: Put under the title of each page that speaks of results.
+        fallen: The verdicts that fall on this run.
+
+    Raises:
+        BookError: Listing every fault found in citations, or naming a picture.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    leave = shutil.ignore_patterns("pipeline", "results", "locale", "lab", "*.yml")
+    shutil.copytree(root / "book", folder, ignore=leave)
+    shutil.copy(root / "_config.yml", folder)
+    (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
+    for name, text in generated.items():
+        (folder / f"{name}.md").write_text(text)
+    faults = []
+    for path in sorted(folder.rglob("*.md")):
+        place, text = str(path.relative_to(folder)), path.read_text()
+        faults += check_citations(place, text, results)
+        speaks = any(citations(text)) or "{numref}" in text
+        if speaks and path.stem not in generated:
+            path.write_text(_noted(text, note))
+    (folder / "chapters").mkdir()
+    for chapter, run in runs.items():
+        for place, text in chapter.prose:
+            faults += check_citations(f"{chapter.stem}, {place}", text, results)
+        page = graft(chapter, run, fallen)
+        page.cells[0].source = _noted(page.cells[0].source, note)
+        nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
+    if faults:
+        raise BookError("\n".join(faults))
+    results.save(folder / "results")
+
+
+def _noted(text: str, note: str) -> str:
+    """Put a note between a page's title and what follows it."""
+    title, end, rest = text.partition("\n")
+    return f"{title}\n\n{note}{end}{rest}" if note else text
+
+
+def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
+    """The table of contents in English, without the chapters that are left out."""
+    contents = yaml.safe_load(path.read_text())
+    printed = {f"chapters/{chapter.stem}" for chapter in runs}
+    for part in contents["parts"]:
+        part["caption"] = part["caption"].split(" | ")[0]
+        part["chapters"] = [
+            entry
+            for entry in part["chapters"]
+            if not entry["file"].startswith("chapters/") or entry["file"] in printed
+        ]
+    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    return yaml.safe_dump(contents, allow_unicode=True, sort_keys=False)
+
+
+def _is_picture(output: Notebook) -> bool:
+    return any(re.match("image/", mime) for mime in output.get("data", {}))
+
+
+def _check_picture(place: str, cell: Notebook) -> None:
+    settings = cell.metadata.get("mystnb", {})
+    if not settings.get("image", {}).get("alt"):
+        raise BookError(f"{place} draws a figure without alt text (mystnb: image: alt)")
+    if not settings.get("figure", {}).get("caption"):
+        raise BookError(f"{place} draws a figure without a caption (mystnb: figure)")

@@ -1,0 +1,265 @@
+"""The document's claims: a verdict each, and the rule over records that supports it."""
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from book.pipeline.chapters import BookError
+from book.pipeline.records.results import Results
+
+VERDICTS = ("holds", "holds if", "does not hold", "not checkable")
+_OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"abs": abs, "min": min, "max": max}
+
+
+class State(StrEnum):
+    """Where a verdict stands in one run."""
+
+    STANDS = "stands"
+    FALLS = "falls"
+    NOT_JUDGED = "not judged"  # its condition is not met there
+    NOT_RECORDED = "not recorded"  # the run lacks a record that the rule names
+    NO_RULE = "no rule"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the document, what we found, and the rule that supports the verdict.
+
+    `rule` is true when the verdict stands: `ch4.throughput_2 > 1.5 * ch4.throughput_1`.
+    It is empty only for a claim that cannot be checked or that a source settles.
+    `when` says where the rule is judged, such as `run.device == "cpu"`, and `condition`
+    says it in words, such as "on a CPU".
+    """
+
+    id: str
+    section: str
+    claim: str
+    verdict: str
+    correct: str
+    rule: str = ""
+    when: str = ""
+    condition: str = ""
+    figure: str = ""
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """Key of the chapter whose records the claim stands on, such as `ch4`."""
+        return f"ch{self.section.split('.')[0]}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim held against one run.
+
+    Attributes:
+        claim: What was judged.
+        state: Whether its verdict stands in that run.
+        timed: Whether its rule names a timed record; it is exact otherwise.
+        evidence: The records of the rule with their values.
+        broken: Of a verdict that falls: what its rule asks and is false, with values.
+    """
+
+    claim: Claim
+    state: State
+    timed: bool
+    evidence: str
+    broken: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Of the rule: "timed" or "exact"."""
+        return "timed" if self.timed else "exact"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.claim.section} {self.claim.id} ({self.kind}): the verdict "
+            f"{self.claim.verdict!r} {self.state}, for it asks {self.broken}"
+        )
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read the claims and check that each can be judged.
+
+    Raises:
+        BookError: For an unknown field or verdict, an id used twice, or a verdict that
+            neither a rule nor a source carries.
+    """
+    try:
+        claims = [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
+    except TypeError as error:
+        raise BookError(f"{path.name}: {error}") from error
+    ids = [claim.id for claim in claims]
+    for claim in claims:
+        if ids.count(claim.id) > 1:
+            raise BookError(f"{path.name}: the id {claim.id!r} is used twice")
+        if claim.verdict not in VERDICTS:
+            raise BookError(
+                f"{path.name}: the verdict of {claim.id!r} must be one of "
+                f"{', '.join(VERDICTS)}; got {claim.verdict!r}"
+            )
+        if not (claim.rule or claim.source or claim.verdict == "not checkable"):
+            raise BookError(f"{path.name}: {claim.id!r} has neither rule nor source")
+        if bool(claim.when) != bool(claim.condition):
+            raise BookError(
+                f"{path.name}: {claim.id!r} must have both `when` and `condition` (the "
+                f"same in words), or neither"
+            )
+        for rule in filter(None, (claim.rule, claim.when)):
+            try:
+                ast.parse(rule.strip(), mode="eval")
+            except SyntaxError as error:
+                raise BookError(
+                    f"{path.name}: {claim.id!r}: rule {rule!r}: {error.msg}"
+                ) from error
+    return claims
+
+
+def judge(claim: Claim, results: Results) -> State:
+    """Tell whether the records of a run support the verdict.
+
+    Raises:
+        BookError: If the rule names a record that a whole run lacks, or is no
+            comparison.
+    """
+    if not claim.rule:
+        return State.NO_RULE
+    met = _holds(claim, claim.when, results) if claim.when else True
+    verdict = _holds(claim, claim.rule, results) if met else None
+    if met is False:
+        return State.NOT_JUDGED
+    if met is None or verdict is None:
+        return State.NOT_RECORDED
+    return State.STANDS if verdict else State.FALLS
+
+
+def judge_all(claims: Iterable[Claim], results: Results) -> list[Judgement]:
+    """Judge every claim on one run, in the order given."""
+    return [_judgement(claim, results) for claim in claims]
+
+
+def _judgement(claim: Claim, results: Results) -> Judgement:
+    state = judge(claim, results)
+    asked = comparisons(claim.rule) if state is State.FALLS else []
+    broken = [part for part in asked if _holds(claim, part, results) is False]
+    return Judgement(
+        claim,
+        state,
+        timed=any(results.is_timed(name) for name in cited(claim.rule)),
+        evidence=_values(claim.rule, results),
+        broken=" and ".join(f"`{x}` ({_values(x, results)})" for x in broken),
+    )
+
+
+def fallen(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Those whose verdict falls."""
+    return [j for j in judgements if j.state is State.FALLS]
+
+
+def tally(judgements: Sequence[Judgement]) -> str:
+    """Count the states in words: `52 stand, 3 fall, 1 not judged`."""
+    names = {
+        State.STANDS: "stand",
+        State.FALLS: "fall",
+        State.NOT_JUDGED: "not judged",
+        State.NOT_RECORDED: "not recorded",
+    }
+    counts = {name: sum(j.state is s for j in judgements) for s, name in names.items()}
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none judged"
+
+
+def cited(rule: str) -> list[str]:
+    """Names of the records of a rule, with their fields: `ch4.rt_ms`, `ch4.rt_ms.low`.
+
+    >>> cited("ch4.a.low < ch4.b and ch4.b > 1")
+    ['ch4.a.low', 'ch4.b']
+    """
+    if not rule:
+        return []
+    found = list(ast.walk(ast.parse(rule.strip(), mode="eval")))
+    attributes = [node for node in found if isinstance(node, ast.Attribute)]
+    inner = [node.value for node in attributes]
+    return sorted({ast.unparse(node) for node in attributes if node not in inner})
+
+
+def comparisons(rule: str) -> list[str]:
+    """The parts of a rule that "and" joins, each of which can break it."""
+    match ast.parse(rule.strip(), mode="eval").body:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return [ast.unparse(x) for x in values]
+        case other:
+            return [ast.unparse(other)]
+
+
+def _values(rule: str, results: Results) -> str:
+    """The records of a rule with their values: `ch4.rt_ms = 5.1, ...`."""
+    names = cited(rule)
+    return ", ".join(f"{name} = {results.text(f'{name}:.4g')}" for name in names)
+
+
+def _holds(claim: Claim, rule: str, results: Results) -> bool | None:
+    try:
+        verdict = _value(ast.parse(rule.strip(), mode="eval").body, results)
+    except ZeroDivisionError:
+        return False  # a ratio to nothing; the evidence shows which
+    except (SyntaxError, TypeError) as error:
+        raise BookError(f"claim {claim.id}: rule {rule!r}: {error}") from error
+    except BookError as error:
+        raise BookError(f"claim {claim.id}: {error}") from error
+    if verdict is not None and not isinstance(verdict, bool):
+        raise BookError(f"claim {claim.id}: the rule must compare; got {verdict!r}")
+    return verdict
+
+
+def _value(node: ast.expr, results: Results) -> Any:
+    """Evaluate the few forms that a rule may have; a missing record gives None."""
+    match node:
+        case ast.Constant(value=int() | float() | str() as constant):
+            return constant
+        case ast.Attribute():
+            return results.get(ast.unparse(node))
+        case ast.BoolOp(op=op, values=values):
+            parts = [_value(v, results) for v in values]
+            decides = isinstance(op, ast.Or)  # whatever the others are
+            if decides in parts:
+                return decides
+            return None if None in parts else not decides
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _apply(operator.not_, _value(operand, results))
+        case ast.UnaryOp(op=op, operand=operand):
+            return _apply(_OPERATORS[type(op)], _value(operand, results))
+        case ast.BinOp(left=left, op=op, right=right):
+            parts = [_value(left, results), _value(right, results)]
+            return _apply(_OPERATORS[type(op)], *parts)
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            sides = [_value(side, results) for side in (left, *others)]
+            pairs = zip(ops, sides, sides[1:], strict=False)
+            steps = [_apply(_OPERATORS[type(op)], a, b) for op, a, b in pairs]
+            return None if None in steps else all(steps)
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
+            return _apply(_FUNCTIONS[name], *(_value(a, results) for a in args))
+    raise TypeError(f"a rule may not hold {ast.unparse(node)!r}")
+
+
+def _apply(function: Callable[..., Any], *values: Any) -> Any:
+    return None if None in values else function(*values)

@@ -1,0 +1,342 @@
+"""This run beside recorded ones: `make compare`, and `make record` to write one."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from book.pipeline.chapters import BookError
+from book.pipeline.records.claims import (
+    Claim,
+    Judgement,
+    State,
+    judge,
+    judge_all,
+    load_claims,
+)
+from book.pipeline.records.results import Results
+
+TOLERANCE = 0.1  # of the larger value, where a record has no interval
+_TIMES = ("ns", "us", "ms", "s")
+_FACTS = ("cpu", "cores", "memory_gib", "gpu", "system", "python", "profile", "device")
+_MACHINE = ("gpu", "device", "cpu", "cores", "profile")  # the more of them, the nearer
+_NOT_CODE = ("hardware", "parameter ")  # inputs that say where and how a run was made
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run of `book/results`, judged by the claims as they are now.
+
+    Attributes:
+        results: Its records and facts.
+        judgements: Where the verdicts stand in it.
+        changed: chapter key -> inputs that have changed since, machine and parameters
+            left out; None if the run does not say what it was made of.
+    """
+
+    results: Results
+    judgements: Sequence[Judgement]
+    changed: Mapping[str, Sequence[str]] | None
+
+    @property
+    def age(self) -> str:
+        """Whether it was made by the code of this book, in a few words."""
+        if self.changed is None:
+            return "older (its inputs were not recorded)"
+        older = [key.removeprefix("ch") for key, names in self.changed.items() if names]
+        return f"older in {', '.join(older)}" if older else "as in this book"
+
+    def state(self, claim: Claim) -> State:
+        """Where the verdict of a claim stands in it."""
+        return judge(claim, self.results)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One record in two runs.
+
+    `verdict` is "within", "outside", "timed" or, in one run only, "missing"; `factor`
+    is the value here over the value there, None where there is none.
+    """
+
+    name: str
+    here: str
+    there: str
+    verdict: str
+    factor: float | None = None
+    unit: str = ""
+
+    @property
+    def chapter(self) -> str:
+        """Key of its chapter."""
+        return self.name.split(".")[0]
+
+
+def record_run(name: str, results: Path, folder: Path) -> Path:
+    """Keep the results of the last build under a name; return where.
+
+    Args:
+        name: Of the machine, say: lower case, digits, hyphens.
+        results: `_build/results`, which a build of the whole book wrote.
+        folder: `book/results`, one folder for each recorded run.
+
+    Raises:
+        BookError: If the name is no name or taken, or there are no results.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise BookError(f"NAME must be lower case, digits and hyphens; got {name!r}")
+    if (folder / name).exists():
+        raise BookError(f"{folder / name} is there already; delete it on purpose first")
+    made = _load(results)
+    facts = {**made.facts, "date": date.today().isoformat()}
+    Results(made.records, facts).save(folder / name)
+    return folder / name
+
+
+def load_recorded(folder: Path) -> dict[str, Results]:
+    """Load every recorded run, by name."""
+    found = {p.parent.name: Results.load(p.parent) for p in folder.glob("*/run.json")}
+    return {
+        name: Results(found[name].records, {**found[name].facts, "recorded": name})
+        for name in sorted(found)
+    }
+
+
+def judge_recorded(
+    folder: Path, claims: Iterable[Claim], here: Results
+) -> dict[str, RecordedRun]:
+    """Load every recorded run, judge it, and say what has changed since.
+
+    Args:
+        folder: `book/results`.
+        claims: As they are now.
+        here: The run at hand, made by the code of the book.
+    """
+    listed = list(claims)
+    return {
+        name: RecordedRun(there, judge_all(listed, there), changed_inputs(here, there))
+        for name, there in load_recorded(folder).items()
+    }
+
+
+def changed_inputs(here: Results, there: Results) -> dict[str, list[str]] | None:
+    """Inputs that differ between two runs, by chapter: code, data, models, versions.
+
+    The machine and the parameters are left out. None if a run does not say.
+    """
+    ours, theirs = (run.facts.get("inputs") for run in (here, there))
+    if not (ours and theirs):
+        return None
+    return {
+        key: [
+            name
+            for name in sorted({*ours[key], *theirs.get(key, {})})
+            if not name.startswith(_NOT_CODE)
+            and ours[key].get(name) != theirs.get(key, {}).get(name)
+        ]
+        for key in ours
+    }
+
+
+def choose_recorded(here: Results, folder: Path, name: str = "") -> tuple[str, Results]:
+    """Load the recorded run of that name, or else the one of the likest machine.
+
+    Of several that are equally like, the newest.
+
+    Raises:
+        BookError: If there is none.
+    """
+    runs = load_recorded(folder)
+    if not runs or (name and name not in runs):
+        known = f"there are {', '.join(runs)}" if runs else "none yet: make record"
+        raise BookError(f"no recorded run {name or 'at all'} in {folder}; {known}")
+
+    def likeness(one: str) -> tuple[list[bool], str]:
+        facts = runs[one].facts
+        same = [here.facts.get(k) == facts.get(k) for k in _MACHINE]
+        return same, str(facts.get("date", ""))
+
+    chosen = name or max(runs, key=likeness)
+    return chosen, runs[chosen]
+
+
+def compare(here: Results, there: Results) -> list[Compared]:
+    """Hold each record of this run beside that of another, chapter by chapter.
+
+    Timed records are not judged. Others agree if their intervals overlap; if neither
+    has one, if they differ by at most `TOLERANCE` of the larger.
+    """
+    found = []
+    for key in sorted({*here.records, *there.records}):
+        ours, theirs = here.records.get(key, {}), there.records.get(key, {})
+        for name in dict.fromkeys([*ours, *theirs]):
+            pair = ours.get(name, {}), theirs.get(name, {})
+            found.append(_compared(f"{key}.{name}", *pair))
+    return found
+
+
+def differences(here: Results, there: Results) -> list[str]:
+    """Say in which hardware, versions, settings and inputs two runs differ."""
+    ours, theirs = (
+        {k: run.facts.get(k, "") for k in _FACTS} | run.facts.get("versions", {})
+        for run in (here, there)
+    )
+    found = [
+        f"{key}: {ours.get(key) or 'none'} here, {theirs.get(key) or 'none'} there"
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key) != theirs.get(key)
+    ]
+    changed = changed_inputs(here, there)
+    if changed is None:
+        return [*found, "code: the recorded run does not say what it was made of"]
+    return found + [
+        f"{key} was made of other inputs: {', '.join(names)}"
+        for key, names in changed.items()
+        if names
+    ]
+
+
+def verdicts_apart(claims: Iterable[Claim], here: Results, there: Results) -> list[str]:
+    """Claims whose verdicts do not stand alike in two runs, a line each."""
+    pairs = [(c, judge(c, here), judge(c, there)) for c in claims]
+    return [
+        f"{c.section} {c.id}: {ours} here, {theirs} there"
+        for c, ours, theirs in pairs
+        if ours is not theirs and State.NOT_RECORDED not in (ours, theirs)
+    ]
+
+
+def report(found: Sequence[Compared], *, every: bool = False) -> list[str]:
+    """Lines on the records: those outside by chapter, times in a line, then the rest.
+
+    Args:
+        found: What `compare` gave.
+        every: Whether each record has a line of its own, too.
+    """
+    lines = []
+    for chapter in dict.fromkeys(one.chapter for one in found):
+        of_it = [one for one in found if one.chapter == chapter]
+        outside = [one for one in of_it if one.verdict == "outside"]
+        lines += [f"{chapter}: {_times(of_it)}"] if _times(of_it) else []
+        lines += [f"{chapter}: {len(outside)} outside"] if outside else []
+        lines += [_line(one) for one in (of_it if every else outside)]
+    lines.append(f"{summary(found)}. Within: intervals overlap, or at most a tenth.")
+    return lines
+
+
+def summary(found: Iterable[Compared]) -> str:
+    """Count the verdicts in a sentence."""
+    counts = Counter(one.verdict for one in found)
+    order = ("within", "outside", "timed", "missing")
+    told = ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
+    return f"{sum(counts.values())} records: {told or 'nothing to compare'}"
+
+
+def print_comparison(
+    build: Path, folder: Path, claims: Path, *, name: str = "", every: bool = False
+) -> None:
+    """Print this run beside a recorded one: verdicts first, then what is outside.
+
+    Raises:
+        BookError: If this run or the recorded one is not there.
+    """
+    here = _load(build / "results")
+    chosen, there = choose_recorded(here, folder, name)
+    print(
+        f"This run beside {chosen}, recorded on {there.facts.get('date', 'no date')}."
+    )
+    for line in differences(here, there) or ["the same machine, versions and code"]:
+        print(f"  {line}")
+    apart = verdicts_apart(load_claims(claims), here, there)
+    print(f"Verdicts that differ: {len(apart) or 'none'}")
+    for line in [
+        *(f"  {x}" for x in apart),
+        *report(compare(here, there), every=every),
+    ]:
+        print(line)
+
+
+def recorded_table(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
+    """Markdown for the provenance page: this run beside each that was recorded."""
+    rows = []
+    for name, run in recorded.items():
+        facts, told = run.results.facts, summary(compare(here, run.results))
+        machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
+        what = f"{facts['date']}, {facts['profile']}"
+        rows.append(f"| {name} | {machine} | {what} | {run.age} | {told} |")
+    if not rows:
+        return "None was recorded yet: `make record NAME=...` keeps this one."
+    head = (
+        "| name | machine | date, profile | its code | this run beside it |\n"
+        "|---|---|---|---|---|"
+    )
+    return "\n".join([head, *rows])
+
+
+def _load(results: Path) -> Results:
+    if not (results / "run.json").exists():
+        raise BookError(f"no results in {results}: make book first, all of it")
+    return Results.load(results)
+
+
+def _compared(
+    name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> Compared:
+    """Judge one record, empty where a run does not have it."""
+    here, there = _shown(ours), _shown(theirs)
+    if not (ours and theirs):
+        return Compared(name, here, there, "missing")
+    a, b = ours["value"], theirs["value"]
+    factor = a / b if b else None
+    if ours.get("timed") or theirs.get("timed"):
+        return Compared(name, here, there, "timed", factor, ours["unit"])
+    verdict = "within" if _agree(ours, theirs) else "outside"
+    return Compared(name, here, there, verdict, factor, ours["unit"])
+
+
+def _times(found: Iterable[Compared]) -> str:
+    """How much longer the times of a chapter are, in a line; nothing without any."""
+    factors = {
+        one.name: one.factor
+        for one in found
+        if one.verdict == "timed" and one.unit in _TIMES and one.factor
+    }
+    if not factors:
+        return ""
+    low, high = (end(factors, key=factors.__getitem__) for end in (min, max))
+    middle = median(factors.values())
+    return (
+        f"times ({len(factors)}): at the median {middle:.2f} times as long here, "
+        f"from {factors[low]:.2f} ({low}) to {factors[high]:.2f} ({high})"
+    )
+
+
+def _line(one: Compared) -> str:
+    factor = "" if one.factor is None else f" {one.factor:.2f}x"
+    return f"  {one.name:44} {one.here:>28} {one.there:>28}  {one.verdict}{factor}"
+
+
+def _agree(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    if ours["low"] is None and theirs["low"] is None:
+        a, b = ours["value"], theirs["value"]
+        return bool(abs(a - b) <= TOLERANCE * max(abs(a), abs(b)))
+    (low, high), (least, most) = _ends(ours), _ends(theirs)
+    return low <= most and least <= high
+
+
+def _ends(one: Mapping[str, Any]) -> tuple[float, float]:
+    """The interval, or the value alone where there is none."""
+    ends = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
+    low, high = ends
+    return low, high
+
+
+def _shown(one: Mapping[str, Any]) -> str:
+    if not one:
+        return "–"
+    interval = "" if one["low"] is None else f" [{one['low']:.4g}, {one['high']:.4g}]"
+    return f"{one['value']:.4g}{interval} {one['unit']}".strip()

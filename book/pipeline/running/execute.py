@@ -1,0 +1,246 @@
+"""Run one chapter with papermill, check what came out, and keep it only if all is well.
+
+The result appears under its final name in one rename, so that a killed run leaves
+nothing that a later one could take for finished.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
+from traitlets.config import Config
+
+from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.running.fingerprint import Fingerprint
+from recsys_lib.records import RECORD_MIME
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
+
+
+def print_line(text: str) -> None:
+    """Print in one piece: chapters that run side by side share the terminal."""
+    sys.stdout.write(f"{text}\n")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An executed chapter: its notebook, records, fingerprint parts and seconds."""
+
+    notebook: Notebook
+    records: dict[str, dict[str, Any]]
+    parts: dict[str, str]
+    seconds: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the inputs that this run was made of."""
+        return Fingerprint(self.parts).digest
+
+
+def load_run(store: Path, chapter: Chapter) -> Run | None:
+    """Return the last good run of a chapter, or None when there is none."""
+    path = store / f"{chapter.stem}.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    notebook = nbformat.from_dict(kept.pop("notebook"))
+    return Run(notebook, kept["records"], kept["parts"], kept["seconds"])
+
+
+def execute(
+    chapter: Chapter,
+    parameters: Mapping[str, object],
+    fingerprint: Fingerprint,
+    *,
+    store: Path,
+    expected_s: float | None = None,
+    say: Callable[[str], None] = print_line,
+) -> Run:
+    """Execute a chapter from top to bottom and store the run.
+
+    Args:
+        chapter: What to run.
+        parameters: Injected by papermill; the chapter declares each of them.
+        fingerprint: Of the inputs, stored beside the outputs.
+        store: Folder of runs; nothing is written there unless every check passes.
+        expected_s: Seconds of the last run, shown with the progress.
+        say: Receives the progress, a line for each cell.
+
+    Raises:
+        BookError: For a raising cell, a kernel that dies, an error or warning in an
+            output, a memory address, or a record given twice.
+    """
+    started = time.perf_counter()
+    expected = f", about {expected_s:.0f} s expected" if expected_s else ""
+    say(f"{chapter.stem}: {len(chapter.code)} cells{expected}")
+    notebook = _normalise(_papermill(chapter, dict(parameters), say))
+    _verify(chapter, notebook)
+    run = Run(
+        notebook=notebook,
+        records=_records(chapter, notebook),
+        parts=dict(fingerprint.parts),
+        seconds=round(time.perf_counter() - started, 1),
+    )
+    write_atomically(store / f"{chapter.stem}.json", json.dumps(vars(run), indent=1))
+    say(f"{chapter.stem}: done in {run.seconds:.0f} s, {len(run.records)} records")
+    return run
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+class _Progress(NBClientEngine):  # type: ignore[misc]
+    """papermill's own engine, with a line of progress before each code cell."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        tell: Callable[[Any], None],
+        **kwargs: Any,
+    ) -> Any:
+        start = nb_man.cell_start
+
+        def cell_start(cell: Any, *args: Any, **more: Any) -> None:
+            tell(cell)
+            start(cell, *args, **more)
+
+        nb_man.cell_start = cell_start
+        return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+
+papermill_engines.register("book", _Progress)
+
+
+def _papermill(
+    chapter: Chapter, parameters: dict[str, object], say: Callable[[str], None]
+) -> Notebook:
+    """Execute in a kernel on a socket of its own; name the cell when one raises."""
+    begun, seen = time.perf_counter(), 0
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+
+    def tell(cell: Notebook) -> None:
+        nonlocal seen
+        if cell.cell_type == "code" and not _injected(cell):
+            seen += 1
+            at = f"cell {seen} of {len(chapter.code)}"
+            say(f"{chapter.stem}: {at}, {time.perf_counter() - begun:.0f} s")
+
+    with _private_socket() as config:
+        try:
+            return papermill.execute_notebook(
+                chapter.notebook,
+                None,  # no file: papermill would write it twice for every cell
+                parameters,
+                engine_name="book",
+                language="python",
+                progress_bar=False,
+                cwd=chapter.path.parent,
+                config=config,
+                tell=tell,
+                shutdown_kernel="immediate",  # nothing is left to tidy up
+            )
+        except papermill.PapermillExecutionError as error:
+            where = f"{chapter.stem}: cell {seen} raised"
+            cell = "\n    ".join(error.source.splitlines()[:6])
+            raise BookError(
+                f"{where} {error.ename}: {error.evalue}\n    {cell}"
+            ) from error
+        except DeadKernelError as error:
+            raise BookError(
+                f"{chapter.stem}: cell {seen}: the kernel died; the system ends a "
+                f"process that takes more memory than there is"
+            ) from error
+
+
+@contextlib.contextmanager
+def _private_socket() -> Iterator[Config]:
+    """Kernel options: a Unix socket in a folder of its own, closed to other users."""
+    with tempfile.TemporaryDirectory(prefix="book-kernel-") as folder:
+        options = {"transport": "ipc", "ip": f"{folder}/kernel"}
+        yield Config({"KernelManager": options})
+
+
+def _verify(chapter: Chapter, notebook: Notebook) -> None:
+    """Refuse error outputs, warnings on stderr and addresses that change every run."""
+    for cell, place in _code_cells(notebook):
+        for output in cell.outputs:
+            text = _text(output)
+            if output.output_type == "error":
+                raise BookError(
+                    f"{chapter.stem}: {place} raised {output.ename}: {text}"
+                )
+            if output.get("name") == "stderr":
+                raise BookError(f"{chapter.stem}: {place} wrote to stderr: {text}")
+            if _ADDRESS.search(text):
+                raise BookError(
+                    f"{chapter.stem}: {place} prints a memory address, "
+                    f"which differs in every run: {text[:80]}"
+                )
+
+
+def _records(chapter: Chapter, notebook: Notebook) -> dict[str, dict[str, Any]]:
+    """Collect the records of a notebook by name; a name may be used once."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell, place in _code_cells(notebook):
+        for output in cell.outputs:
+            made = output.get("data", {}).get(RECORD_MIME)
+            if made and found.setdefault(made["name"], made) is not made:
+                raise BookError(
+                    f"{chapter.stem}: {place} records {made['name']!r} a second time"
+                )
+    return found
+
+
+def _normalise(notebook: Notebook) -> Notebook:
+    """Drop what differs between equal runs: times, papermill's notes, counters."""
+    clean = nbformat.from_dict(notebook)
+    clean.metadata = {
+        "kernelspec": notebook.metadata.kernelspec,
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+    }
+    clean.cells = [cell for cell in clean.cells if not _injected(cell)]
+    for position, cell in enumerate(clean.cells):
+        cell["id"] = f"cell-{position:03d}"
+        for note in ("papermill", "execution"):
+            cell.metadata.pop(note, None)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = None
+    return clean
+
+
+def _code_cells(notebook: Notebook) -> Iterator[tuple[Notebook, str]]:
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    for n, cell in enumerate(cells, start=1):
+        yield cell, f"cell {n}"
+
+
+def _injected(cell: Notebook) -> bool:
+    return "injected-parameters" in cell.metadata.get("tags", [])
+
+
+def _text(output: Notebook) -> str:
+    plain = output.get("data", {}).get("text/plain", "")
+    return str(output.get("text") or output.get("evalue") or plain).strip()[:300]

@@ -1,0 +1,133 @@
+"""One fingerprint of everything that can change a chapter's results.
+
+Prose is left out on purpose: an edited sentence re-renders the page and runs no cell.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+from book.pipeline.chapters import Chapter
+from recsys_lib.artifacts import hashes_of, sha256_of
+from recsys_lib.imports import import_closure
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the chapters share: where the library, data, models and lock are.
+
+    A model is a file, or a folder of which all counts that decides its vectors.
+    """
+
+    library: Path
+    data: tuple[Path, ...]
+    models: tuple[Path, ...]
+    lock: Path
+    hardware: str
+    own: Mapping[str, str] = field(default_factory=dict)  # hashes of the reader's files
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Their hashes by name, taken once for all chapters."""
+        parts = {"lock file": _locked_versions(self.lock), "hardware": self.hardware}
+        parts |= {f"data {path.name}": _hash_file(path) for path in self.data}
+        parts |= {f"your data {name}": sha[:16] for name, sha in self.own.items()}
+        for path in self.models:
+            model = hashes_of(path) if path.is_dir() else {path.name: sha256_of(path)}
+            parts |= {f"model {name}": sha[:16] for name, sha in model.items()}
+        return parts
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Hash of each input by name; two runs are the same when all of them are."""
+
+    parts: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits, printed on the page."""
+        return _hash(json.dumps(self.parts, sort_keys=True).encode())
+
+    def changes(self, older: Mapping[str, str]) -> list[str]:
+        """Names of the inputs that differ from an older fingerprint's parts."""
+        names = sorted({*self.parts, *older})
+        return [n for n in names if self.parts.get(n) != older.get(n)]
+
+
+def fingerprint(
+    chapter: Chapter, parameters: Mapping[str, object], inputs: Inputs
+) -> Fingerprint:
+    """Fingerprint a chapter: code, parameters, reached modules, data, models, lock.
+
+    Args:
+        chapter: Its code cells count; its prose, captions and tags do not.
+        parameters: What papermill will inject.
+        inputs: The shared files and the hardware class.
+
+    Returns:
+        One hash for each named input.
+    """
+    parts = {"code cells": _hash("\0".join(chapter.code).encode()), **inputs.parts}
+    parts |= {f"parameter {k}": repr(v) for k, v in parameters.items()}
+    return Fingerprint(parts | reached_files(chapter.code, inputs.library))
+
+
+def reached_files(code: Iterable[str], library: Path) -> dict[str, str]:
+    """Hash the library's files that cells reach by their imports.
+
+    Args:
+        code: Sources of cells; IPython magics are allowed.
+        library: Folder of the package.
+
+    Returns:
+        Hashes by path, such as "recsys_lib/a/b.py"; "missing" for an import of nothing.
+    """
+    sources = [source for cell in code for source in _sources(cell)]
+    files = import_closure(sources, library).files
+    return {name: sha[:16] for name, sha in files.items()}
+
+
+def _sources(cell: str) -> Iterator[str]:
+    """The Python of a cell, and that in its strings: what a magic times, for one."""
+    plain = TransformerManager().transform_cell(cell)
+    yield plain
+    try:
+        tree = ast.parse(plain)
+    except SyntaxError:  # told when the cell runs
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if "import" in text:
+                yield from _sources(text)
+
+
+def _locked_versions(lock: Path) -> str:
+    """Hash of the locked packages at the versions that are really installed."""
+    names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
+    installed = {
+        _canonical(d.metadata["Name"]): d.version for d in metadata.distributions()
+    }
+    lines = [f"{n}=={installed.get(_canonical(n), 'missing')}" for n in sorted(names)]
+    return _hash("\n".join(lines).encode())
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _hash_file(path: Path) -> str:
+    """Sixteen hexadecimal digits of a file's SHA-256."""
+    return sha256_of(path)[:16]
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""From vectors and scores to the n best: similarities, exact top n."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+
+
+def normalize(vectors: npt.ArrayLike) -> Floats:
+    """Scale each row to length 1; a zero vector stays zero.
+
+    Args:
+        vectors: (n, dim) finite numbers.
+
+    Returns:
+        (n, dim) of the same floating type (integers become float64).
+
+    Raises:
+        ValueError: If not two-dimensional, or a row or its length is not finite.
+
+    >>> normalize([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    rows = _finite_rows(vectors)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    if np.isinf(norms).any():
+        raise ValueError(f"lengths must be finite; got inf in {np.isinf(norms).sum()}")
+    norms[norms == 0] = 1
+    units = np.empty_like(rows)
+    np.divide(rows, norms[:, None], out=units, casting="same_kind")  # in float64
+    return units
+
+
+def cosine_similarity(queries: npt.ArrayLike, items: npt.ArrayLike) -> Floats:
+    """Cosine of the angle between each query and each item; 0 with a zero vector.
+
+    Args:
+        queries: (n_queries, dim).
+        items: (n_items, dim).
+
+    Returns:
+        (n_queries, n_items) in [-1, 1] but for rounding.
+
+    Raises:
+        ValueError: If dimensions differ or a vector is not finite.
+
+    >>> cosine_similarity([[3.0, 4.0]], [[6.0, 8.0], [1.0, 0.0]]).round(3).tolist()
+    [[1.0, 0.6]]
+    """
+    left, right = normalize(queries), normalize(items)
+    _check_same_dim(left, right)
+    return np.asarray(left @ right.T)
+
+
+def euclidean_distance(queries: npt.ArrayLike, items: npt.ArrayLike) -> Floats:
+    """Distance between each query and each item.
+
+    Taken from the differences themselves, in float64: by way of ``a² + b² - 2ab`` equal
+    vectors would come out apart.
+
+    Args:
+        queries: (n_queries, dim).
+        items: (n_items, dim).
+
+    Returns:
+        (n_queries, n_items) distances.
+
+    Raises:
+        ValueError: If dimensions differ or a vector is not finite.
+
+    >>> euclidean_distance([[0.0, 0.0]], [[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[5.0, 0.0]]
+    """
+    left, right = _finite_rows(queries), _finite_rows(items)
+    _check_same_dim(left, right)
+    return np.asarray(cdist(left, right))
+
+
+def _float_table(values: npt.ArrayLike) -> Floats:
+    table = np.asarray(values)
+    if table.dtype.kind != "f":
+        table = table.astype(np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"an array must be two-dimensional; got shape {table.shape}")
+    return table
+
+
+def _finite_rows(vectors: npt.ArrayLike) -> Floats:
+    rows = _float_table(vectors)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"vectors must be finite; got NaN or inf in {(~finite).sum()}")
+    return rows
+
+
+def _check_same_dim(left: Floats, right: Floats) -> None:
+    if left.shape[1] != right.shape[1]:
+        got = f"got {left.shape} and {right.shape}"
+        raise ValueError(f"queries and items must have one dimension; {got}")

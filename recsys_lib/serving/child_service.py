@@ -1,0 +1,115 @@
+"""A service in a process of its own, for as long as a `with` block lasts.
+
+It is stopped in every case: at the end of the block, when the block raises, and by
+force when it does not heed SIGTERM. What it printed is part of every error.
+"""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)
+_LAST_CHARACTERS = 2000  # of the log that an error shows
+
+
+class ServiceFailed(RuntimeError):
+    """A service did not start in time, or ended before it was asked to."""
+
+
+@dataclass(frozen=True)
+class ChildService:
+    """A service that listens: its address ("http://host:port") and process number."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def running_service(
+    command: Sequence[str | Path],
+    *,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    start_s: float = 120.0,
+    stop_s: float = 40.0,
+) -> Iterator[ChildService]:
+    """Run a service that prints "listening on URL", as `web_server.serve` does.
+
+    Args:
+        command: Of the process; let it listen on port 0, for a free one.
+        log: File for all that it prints; None for one that is thrown away.
+        env: Environment of the process; None for this one's.
+        cwd: Its folder; None for this one's.
+        start_s: Seconds it may take until it listens.
+        stop_s: Seconds from SIGTERM until it is killed; above those of its own drain.
+
+    Raises:
+        ServiceFailed: With the end of its log, if it does not listen in time, or has
+            ended by itself when the block ends.
+        OSError: If there is no such command.
+
+    >>> with running_service(["echo", "no model"]):  # doctest: +ELLIPSIS
+    ...     pass
+    Traceback (most recent call last):
+    recsys_lib.serving.child_service.ServiceFailed: ... ended with status 0...no model...
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = log or Path(folder) / "service.log"
+        with log.open("w") as printed:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=cwd,
+            )
+        try:
+            yield ChildService(_address(process, log, start_s), process.pid)
+        except ServiceFailed:
+            raise
+        except Exception as error:  # it may have failed because the service had
+            _check_alive(process, log, error)
+            raise
+        else:
+            _check_alive(process, log)
+        finally:
+            _stop(process, stop_s)
+
+
+def _address(process: subprocess.Popen[bytes], log: Path, start_s: float) -> str:
+    """Wait for the line that names the address."""
+    until = time.monotonic() + start_s
+    while not (found := _LISTENING.search(log.read_text())):
+        _check_alive(process, log)
+        if time.monotonic() > until:
+            raise _failed(f"did not listen within {start_s:g} s", log)
+        time.sleep(0.02)
+    return found[1]
+
+
+def _check_alive(
+    process: subprocess.Popen[bytes], log: Path, cause: Exception | None = None
+) -> None:
+    if process.poll() is not None:
+        raise _failed(f"ended with status {process.returncode}", log) from cause
+
+
+def _failed(how: str, log: Path) -> ServiceFailed:
+    printed = log.read_text()[-_LAST_CHARACTERS:].strip()
+    return ServiceFailed(f"the service {how}; its log:\n{printed or '(empty)'}")
+
+
+def _stop(process: subprocess.Popen[bytes], stop_s: float) -> None:
+    process.terminate()
+    try:
+        process.wait(stop_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
