@@ -1,7 +1,8 @@
-"""The library under the book: each module is one chapter's noun, imported by name.
+"""The library under the book, in packages named by the field's terms.
 
-Nothing is re-exported here: `from recsys_lib import metrics` imports that module and
-what it needs, so that a chapter's fingerprint follows only the code it can reach.
+Imports run downward only: the ground (artifacts, imports, machine, plots, records),
+metrics, latency, data and ranking, embeddings, models and compression, serving, scaling.
+Nothing is re-exported, so that a chapter's fingerprint follows only what it can reach.
 """
 
 __version__ = "0.1.0"

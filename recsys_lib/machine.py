@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.machine."""
+"""This machine: processor, cores, GPU, and versions of the packages that matter."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.data.carried."""
+"""The data files of the book, checked by their hashes."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.data.dataset."""
+"""A data set: interactions, items and users, and the matrix of the two."""
 
 import os
 from collections.abc import Mapping, Sequence

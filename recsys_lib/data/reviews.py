@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.data.reviews."""
+"""The clothing reviews: texts with ratings, without users."""
 
 import os
 from collections.abc import Mapping, Sequence

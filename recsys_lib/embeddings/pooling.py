@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.embeddings.pooling."""
+"""From the hidden states of tokens to one vector for each text."""
 
 import numpy as np
 import numpy.typing as npt

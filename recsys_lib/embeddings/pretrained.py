@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.embeddings.pretrained."""
+"""Where pre-trained models lie: a folder, a Hugging Face id, the carried MiniLM."""
 
 from importlib import metadata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.embeddings.static."""
+"""Static embeddings: one vector for each token, and their mean."""
 
 from __future__ import annotations
 

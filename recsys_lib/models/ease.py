@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.models.ease."""
+"""EASE, an item-to-item regression in closed form, and its variants."""
 
 from typing import Any
 

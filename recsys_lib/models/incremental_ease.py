@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.models.incremental_ease."""
+"""EASE kept exact under new events, by rank-two updates."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.models.neighbours."""
+"""Popularity and item-to-item neighbours: ItemKNN and SAR."""
 
 from dataclasses import dataclass
 from typing import Literal

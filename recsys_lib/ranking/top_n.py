@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.ranking.top_n."""
+"""The n items of the highest score, for each user."""
 
 from dataclasses import dataclass
 

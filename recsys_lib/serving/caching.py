@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.serving.caching."""
+"""What a service reuses: vectors of texts, and buffers."""
 
 import heapq
 import threading

@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.serving.movielens."""
+"""The recommender of MovieLens, served over HTTP by `python -m`."""
 
 import argparse
 import gc

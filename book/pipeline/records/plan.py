@@ -1,4 +1,4 @@
-"""TODO: purpose of book.pipeline.records.plan."""
+"""`make plan`: the recorded configuration that meets a latency objective best."""
 
 import argparse
 import json

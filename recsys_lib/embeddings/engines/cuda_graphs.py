@@ -1,4 +1,4 @@
-"""TODO: purpose of recsys_lib.embeddings.engines.cuda_graphs."""
+"""Passes on a GPU, recorded as CUDA graphs by shape."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ import onnxruntime
 
 from recsys_lib.artifacts import hashes_of, keep
 from recsys_lib.embeddings.engines import converted as conversion
-from recsys_lib.embeddings.pooling import Vectors
+from recsys_lib.embeddings.pooling import Vectors, pool
 from recsys_lib.embeddings.tokens import Ints, Tokens
 from recsys_lib.huge_pages import huge_pages
 from recsys_lib.machine import usable_cores
@@ -70,7 +70,7 @@ class OnnxNetwork:
 
     def pool(self, hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim)."""
-        return pooling.pool(hidden, mask, pooling)
+        return pool(hidden, mask, pooling)
 
     def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""

@@ -18,7 +18,7 @@ from recsys_lib.embeddings.engines.openvino_convert import (
     load_graph,
     load_int8_graph,
 )
-from recsys_lib.embeddings.pooling import Vectors
+from recsys_lib.embeddings.pooling import Vectors, pool
 from recsys_lib.embeddings.tokens import Ints, Tokens
 from recsys_lib.machine import usable_cores
 
@@ -94,14 +94,14 @@ class OpenVinoNetwork:
 
     def pool(self, hidden: Vectors, mask: Ints, pooling: str) -> Vectors:
         """Reduce hidden states to unit vectors (n, dim)."""
-        return pooling.pool(hidden, mask, pooling)
+        return pool(hidden, mask, pooling)
 
     def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
         """Run and pool: one batch with all its threads, several side by side."""
 
         def run(tokens: Tokens, n_threads: int) -> Vectors:
-            pool = partial(pooling.pool, mask=tokens.mask, pooling=pooling)
-            return self._with_hidden(tokens, n_threads, pool)
+            use = partial(pool, mask=tokens.mask, pooling=pooling)
+            return self._with_hidden(tokens, n_threads, use)
 
         return conversion.run_batches(run, batches, self._n_threads)
 

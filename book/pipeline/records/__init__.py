@@ -1,0 +1,1 @@
+"""What the runs recorded: results, claims, comparisons, plans."""

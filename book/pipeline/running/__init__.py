@@ -1,0 +1,1 @@
+"""Which chapters have to run, and running them."""

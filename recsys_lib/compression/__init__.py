@@ -1,0 +1,1 @@
+"""Smaller models and tables: pruning, quantisation, distillation."""

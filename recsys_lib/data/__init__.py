@@ -1,0 +1,1 @@
+"""Interactions and items in one shape, from MovieLens, reviews or files; splits."""

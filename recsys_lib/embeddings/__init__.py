@@ -1,0 +1,1 @@
+"""Text to unit vectors: tokenisers, encoders, pooling, static tables."""

@@ -1,0 +1,1 @@
+"""What runs the layers of an encoder: OpenVINO, ONNX Runtime, PyTorch."""

@@ -1,0 +1,1 @@
+"""How good recommendations are: AUC, nDCG and others, user by user, with intervals."""

@@ -1,0 +1,1 @@
+"""Recommenders from interactions: popularity, neighbours, EASE, iALS, two towers."""

@@ -1,0 +1,1 @@
+"""Similarities, the top n, and vector indexes over faiss."""

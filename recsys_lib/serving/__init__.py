@@ -1,0 +1,1 @@
+"""Recommendations at request time: caches, batches, the HTTP service, freshness."""
