@@ -99,11 +99,11 @@ bench: data
 	$(PY) -m benchmarks $(BENCH)
 
 plan: $(READY)
-	@$(PY) -m recsys_lib.serving.capacity --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
+	@$(PY) -m book.pipeline.records.plan --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
 	    --results $(RESULTS)
 
 serve: data
-	$(PY) -m recsys_lib.serving.service $(SERVE)
+	$(PY) -m recsys_lib.serving.movielens $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

@@ -1,4 +1,4 @@
-"""Encoders on a GPU, each in a process of its own: ``benchmarks.children.gpu_worker NAME``.
+"""Encoders on a GPU, each in a process of its own: ``python -m`` with its name.
 
 Each offers ``request(text)`` and ``encode(texts, batch_size)``; ours also what it is
 made of: the bare replay of its graph, and tokenising and passes apart.

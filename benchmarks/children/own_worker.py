@@ -1,4 +1,4 @@
-"""Our library in a process of its own: ``python -m benchmarks.children.own_worker OPTIONS``.
+"""Our library in a process of its own: ``python -m`` with OPTIONS.
 
 OPTIONS is the JSON of the keywords of `load_encoder`, or the kind of an index. The
 operations are the peers', and ``tokenize`` with ``forward``: the bare pass, its

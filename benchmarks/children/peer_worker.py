@@ -1,4 +1,4 @@
-"""The peers, each in a process of their environment: ``benchmarks.children.peer_worker NAME``.
+"""The peers, each in a process of their environment: ``python -m`` with its name.
 
 Every text peer offers ``prepare(path)``, ``request(text, k)`` and ``encode(texts,
 batch_size)``; every vector peer ``prepare(path, queries)`` and ``search(number,

@@ -1,8 +1,7 @@
 """Pruning a BERT: single weights set to zero, or heads, units and layers taken out.
 
-Zeros change nothing but values: a dense kernel multiplies by them all the same. What is
-taken out is gone from memory and from the clock. `recsys_lib.compression.importance` tells what may
-go.
+Zeros change only values: a dense kernel multiplies by them all the same. What is taken
+out takes no memory and no time. `recsys_lib.compression.importance` ranks what may go.
 """
 
 import copy

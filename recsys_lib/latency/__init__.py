@@ -1,1 +1,1 @@
-"""How fast a call or a service answers: timing, load, saturation and queueing theory."""
+"""How fast a call or a service answers: timing, load, saturation, queueing theory."""

@@ -1,8 +1,7 @@
-"""What items say and who met them, in one model: ridge map, side information, blend.
+"""Item features and interactions in one model: ridge map, side information, blend.
 
-Each way ends in a history model like those of `recsys_lib.models.history_model`, and goes
-where those go. The features of an item may be the vector of its text, its genres, its
-counted words, or all of them side by side.
+Each of them is a `recsys_lib.models.history_model.HistoryModel`. The features of an item
+may be the vector of its text, its genres, its counted words, or all of them together.
 """
 
 from collections.abc import Callable, Sequence

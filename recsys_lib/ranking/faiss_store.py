@@ -1,4 +1,4 @@
-"""Vectors in numbered slots, searched by faiss: what `recsys_lib.ranking.index` rests on."""
+"""Vectors in numbered slots, searched by faiss; the ground of `ranking.index`."""
 
 import math
 import re

@@ -1,7 +1,7 @@
 """One index in several shards: each holds a part of the items, all are asked at once.
 
 The shards are searched in threads while faiss or another process does the work: each
-may be a `recsys_lib.scaling.ray_serving.RemoteShard`, in a process of its own, on any machine.
+may be a `scaling.ray_serving.RemoteShard`, in a process of its own, on any machine.
 """
 
 from collections.abc import Callable, Sequence

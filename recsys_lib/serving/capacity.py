@@ -8,13 +8,11 @@ configurations, and does not promise the number.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from book.pipeline.records.plan import main
 from recsys_lib.latency.load import arrival_times, simulate_queue
 
 N_REPLAYED = 20_000
@@ -155,7 +153,3 @@ def choose(
     if met := [plan for plan in plans if plan.misses <= 1]:
         return max(met, key=lambda plan: (plan.quality, -plan.p99_ms))
     return min(plans, key=lambda plan: (plan.misses, plan.utilisation))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

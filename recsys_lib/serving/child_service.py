@@ -57,7 +57,7 @@ def running_service(
     >>> with running_service(["echo", "no model"]):  # doctest: +ELLIPSIS
     ...     pass
     Traceback (most recent call last):
-    recsys_lib.serving.child_service.ServiceFailed: ... ended with status 0...no model...
+    recsys_lib.serving.child_service.ServiceFailed: ... status 0...no model...
     """
     with tempfile.TemporaryDirectory() as folder:
         log = log or Path(folder) / "service.log"

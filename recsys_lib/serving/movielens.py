@@ -36,7 +36,7 @@ _MOST_TOGETHER = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # texts, by eng
 
 def main() -> None:
     """Serve MovieLens with the options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m recsys_lib.serving.service")
+    parser = argparse.ArgumentParser(prog="python -m recsys_lib.serving.movielens")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
     engines = "auto, torch, openvino or onnxruntime"
@@ -58,3 +58,7 @@ def main() -> None:
     options = {"max_batch": _MOST_TOGETHER[encoder.engine]} | options
     gc.freeze()  # what stays for ever is not searched for garbage between answers
     serve(create_app(recommender, workers=workers, **options), host=host, port=port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,7 @@
 """Recommend from a text or from a history: an encoder, an index and models, composed.
 
-A `ContentModel`, or a blend of `recsys_lib.models.hybrid`, is a history model like those of
-`recsys_lib.models.history_model`, and goes where those go; a cached encoder goes where an
-encoder goes.
+Any `recsys_lib.models.history_model.HistoryModel` serves, a `ContentModel` or a blend of
+`recsys_lib.models.hybrid` too; so does any encoder, a cached one too.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class VectorIndex(Protocol):
-    """Any index of `recsys_lib.ranking.index`, over the vectors of the items, by code."""
+    """Any index of `recsys_lib.ranking.index`, over the vectors of the items."""
 
     def search(self, queries: npt.ArrayLike, k: int) -> TopN:
         """Nearest k of each query."""

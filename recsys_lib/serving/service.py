@@ -1,8 +1,7 @@
 """The recommender over HTTP: batched, bounded and observable.
 
-``python -m recsys_lib.serving.service`` serves MovieLens on the loopback address. A request
-that is not answered within its deadline is refused with 503 and Retry-After, whether
-the queue was full at once or the answer came too late.
+A request that is not answered within its deadline is refused with 503 and Retry-After,
+whether the queue was full at once or the answer came too late.
 """
 
 import asyncio
@@ -31,7 +30,6 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
-from recsys_lib.serving.movielens import main
 from recsys_lib.serving.recommender import Recommendation, Recommender
 
 MAX_BODY_BYTES = 1 << 20
@@ -249,7 +247,3 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     500: {"description": "Could not be computed", **_PROBLEM},
     503: {"description": "Refused for now; see Retry-After", **_PROBLEM},
 }
-
-
-if __name__ == "__main__":
-    main()
