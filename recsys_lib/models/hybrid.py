@@ -1,7 +1,7 @@
 """Item features and interactions in one model: ridge map, side information, blend.
 
-Each of them is a `recsys_lib.models.history_model.HistoryModel`. The features of an item
-may be the vector of its text, its genres, its counted words, or all of them together.
+Each is a `recsys_lib.models.history_model.HistoryModel`. The features of an item may be
+the vector of its text, its genres, its counted words, or all of them together.
 """
 
 from collections.abc import Callable, Sequence

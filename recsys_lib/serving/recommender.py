@@ -1,7 +1,7 @@
 """Recommend from a text or from a history: an encoder, an index and models, composed.
 
-Any `recsys_lib.models.history_model.HistoryModel` serves, a `ContentModel` or a blend of
-`recsys_lib.models.hybrid` too; so does any encoder, a cached one too.
+Any `recsys_lib.models.history_model.HistoryModel` serves, a `ContentModel` or a blend
+of `recsys_lib.models.hybrid` too; so does any encoder, a cached one too.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from recsys_lib.data.dataset import Dataset
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.data.own import lacks, liked_from, load_dataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOPICS = ["lamp shade light", "garden spade soil", "kettle tea cup", "wool yarn knit"]
 
 
