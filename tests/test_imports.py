@@ -129,9 +129,14 @@ def test_every_import_of_the_library_and_the_chapters_is_found():
 
 def test_code_is_all_that_a_module_reaches_and_the_versions_beneath():
     found = code_of(onnx_engine.load_network)
-    assert {"recsys_lib/__init__.py", "recsys_lib/onnx_engine.py"} < found.keys()
-    assert "recsys_lib/onnx_graph.py" in found, "it is imported in a function"
-    assert "recsys_lib/openvino_graph.py" not in found
+    assert {
+        "recsys_lib/__init__.py",
+        "recsys_lib/embeddings/engines/onnxruntime.py",
+    } < found.keys()
+    assert "recsys_lib/embeddings/engines/onnx_bert.py" in found, (
+        "it is imported in a function"
+    )
+    assert "recsys_lib/embeddings/engines/openvino_convert.py" not in found
     assert found["onnxruntime"] == onnx_engine.onnxruntime.__version__
     assert {"torch", "python"} < found.keys()
     assert not {"openvino", "recsys_lib", "pathlib"} & found.keys()
@@ -147,9 +152,9 @@ def test_the_file_of_a_function_outside_counts_too(tmp_path):
         imports._code_in.cache_clear()
         return code_of(namespace["make"])
 
-    first = code_in("from recsys_lib import titles\ndef make(): pass")
-    assert {"script.py", "recsys_lib/titles.py"} < first.keys()
-    second = code_in("from recsys_lib import titles\ndef make(): return 1")
+    first = code_in("from recsys_lib.data import titles\ndef make(): pass")
+    assert {"script.py", "recsys_lib/data/titles.py"} < first.keys()
+    second = code_in("from recsys_lib.data import titles\ndef make(): return 1")
     assert {name for name in first if first[name] != second[name]} == {"script.py"}
 
 

@@ -1,25 +1,9 @@
 """The data files of the book, checked by their hashes."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-import numpy as np
-import pandas as pd
-from scipy.sparse import csr_matrix
-from recsys_lib.data import tables
-from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import GENRES_100K, describe_items
-import csv
-import re
-from collections.abc import Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
-from typing import Any
-import pandas as pd
-from recsys_lib.artifacts import sha256_of
 
+from recsys_lib.artifacts import sha256_of
 
 _CARRIED = [f"MovieLens100k_{x}.parquet.brotli" for x in ("data", "items", "users")]
 
@@ -43,7 +27,6 @@ def data_folder() -> Path:
     """
     default = Path(__file__).resolve().parent.parent / "data"
     return Path(os.environ.get("RECSYS_DATA") or default)
-
 
 
 def checked_file(file: Path, sha256: str) -> Path:

@@ -1,18 +1,16 @@
 """A data set: interactions, items and users, and the matrix of the two."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
-from recsys_lib.data import tables
+
 from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import GENRES_100K, describe_items
-from recsys_lib.data.carried import _CARRIED, _REVIEWS, SHA256, data_folder
-from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.titles import describe_items
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +54,7 @@ def most_rated(dataset: Dataset, n_items: int) -> Dataset:
     Raises:
         ValueError: If there are not so many.
 
+    >>> from recsys_lib.data.movielens import load_movielens
     >>> most_rated(load_movielens(), 2).items.title.tolist()
     ['Star Wars', 'Contact']
     """

@@ -4,22 +4,14 @@ Users and items are numbered from 0 without gaps, in the order of their original
 that row i of ``items`` (and of any table of vectors) belongs to code i.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
 
-from recsys_lib.data import carried
-from recsys_lib.data import tables
-from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import GENRES_100K, describe_items
-from recsys_lib.data.carried import _CARRIED, _REVIEWS, SHA256, data_folder
+from recsys_lib.data import carried, tables
+from recsys_lib.data.carried import _CARRIED, SHA256, data_folder
 from recsys_lib.data.dataset import Dataset, _assemble
+from recsys_lib.data.titles import GENRES_100K
 
 _RATING = ["user_id", "item_id", "rating", "timestamp"]
 _MOVIE = ["item_id", "title", "genres"]
@@ -35,12 +27,6 @@ _LAYOUTS = [  # the official ones: ratings, items and perhaps users
 _TYPES = dict.fromkeys(["user_id", "item_id", "timestamp"], "int64") | {
     **{"rating": "float32", "title": "str", "genres": "str", "zip_code": "str"}
 }
-
-
-
-
-
-
 
 
 def load_movielens(path: str | Path | None = None) -> Dataset:
@@ -74,15 +60,3 @@ def load_movielens(path: str | Path | None = None) -> Dataset:
             return _assemble(folder.name, frames, files)
     known = f"{_CARRIED[0]}, u.data, ratings.dat or ratings.csv"
     raise FileNotFoundError(f"{folder} must hold {known}; got none: run `make data`")
-
-
-
-
-
-
-
-
-
-
-
-

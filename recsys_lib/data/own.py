@@ -4,22 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
-from recsys_lib.data.dataset import Dataset, most_rated
-from recsys_lib.data.movielens import load_movielens
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+
 from recsys_lib.data import tables
-from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import GENRES_100K, describe_items
-from recsys_lib.data.carried import _CARRIED, _REVIEWS, SHA256, data_folder
-from recsys_lib.data.dataset import Dataset, _assemble
+from recsys_lib.data.dataset import Dataset, _assemble, most_rated
+from recsys_lib.data.movielens import load_movielens
 
 SMALLEST = {"users of over ten items": 50, "items": 200, "interactions": 2000}
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
@@ -112,7 +101,6 @@ def _fitted(dataset: Dataset) -> Dataset:
         raise ValueError(f"{dataset.name} must have {wanted} that met; got {got}")
     kept = dataset.users.iloc[users].reset_index(drop=True)
     return replace(dataset, interactions=events, users=kept)
-
 
 
 def load_interactions(folder: str | Path) -> Dataset:

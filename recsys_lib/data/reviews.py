@@ -1,20 +1,14 @@
 """The clothing reviews: texts with ratings, without users."""
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
-from recsys_lib.data import carried
-from recsys_lib.data import tables
-from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import GENRES_100K, describe_items
-from recsys_lib.data.carried import _CARRIED, _REVIEWS, SHA256, data_folder
-from recsys_lib.data.dataset import Dataset, _assemble
 
+from recsys_lib.data import carried
+from recsys_lib.data.carried import _REVIEWS, SHA256, data_folder
 
 _REVIEW_COLUMNS = [
     *("clothing_id", "age", "title", "text", "rating", "recommended"),

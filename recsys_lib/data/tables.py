@@ -9,10 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from recsys_lib.artifacts import sha256_of
-
-
-
 
 def read_delimited(
     file: Path, columns: list[str], types: Mapping[str, str]
