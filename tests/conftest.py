@@ -53,6 +53,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the book, which takes longest; refuse two tests of one name."""
+    for item in items:
+        if item.get_closest_marker("book"):
+            item.add_marker(pytest.mark.timeout(3600))
     names = Counter(item.nodeid for item in items)
     if double := [name for name, n in names.items() if n > 1]:
         raise pytest.UsageError(f"names of tests must differ; got {double} again")

@@ -49,8 +49,8 @@ def fallen_note(judgement: Judgement) -> str:
     return f"""\
 :::{{admonition}} On this run a verdict falls
 :class: warning fallen
-{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict
-*{claim.verdict}* does not stand here. Its rule is {judgement.kind}, and asks
+{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict,
+*{claim.verdict}*, falls here. Its rule is {judgement.kind}, and asks
 {judgement.broken}.{again}
 :::
 """
@@ -82,7 +82,8 @@ run, and a verdict that falls is a finding about that machine or those data.
 
 | run | machine | profile, date | its code | verdicts |
 |---|---|---|---|---|
-| this run | {_machine(results)} | {results.facts["profile"]} | | {tally(judgements)} |
+| this run | {_machine(results)} | {results.facts["profile"]} | as in this book \
+| {tally(judgements)} |
 {_recorded_rows(recorded)}
 {_of_other_data(results)}
 {rows}
