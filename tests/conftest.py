@@ -92,7 +92,11 @@ def smoke_book(request: pytest.FixtureRequest) -> Path:
     with request.config.pluginmanager.getplugin(
         "capturemanager"
     ).global_and_fixture_disabled():
-        done = subprocess.run([*command, "--build-folder", str(folder)], cwd=ROOT)
+        done = subprocess.run(
+            [*command, "--build-folder", str(folder)],
+            cwd=ROOT,
+            stdout=2,  # a process of two tests has no other way to the terminal
+        )
     assert done.returncode == 0, "the smoke book was not made; the reason stands above"
     return ROOT / folder
 

@@ -445,8 +445,8 @@ def test_after_a_kill_the_next_run_is_right(project: Path) -> None:
         text=True,
     ) as running:
         assert running.stdout
-        while "cell 2" not in running.stdout.readline():
-            pass
+        while "cell 2" not in (line := running.stdout.readline()):
+            assert line, "it ended before cell 2"
         running.send_signal(signal.SIGKILL)
     assert not list((project / "_build/runs").rglob("*.json"))
     assert make() == 0
