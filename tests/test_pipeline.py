@@ -16,6 +16,7 @@ from book.pipeline.chapters import BookError, find_chapters
 from book.pipeline.claims import (
     Claim,
     State,
+    again_command,
     cited,
     comparisons,
     judge,
@@ -584,6 +585,15 @@ def test_a_rule_is_timed_if_one_of_its_records_is() -> None:
     rules = ["ch4.a > 1", "ch4.a > 1 and ch4.b < 2", ""]
     found = judge_all([claim(rule) for rule in rules], both)
     assert [x.kind for x in found] == ["exact", "timed", "exact"]
+
+
+def test_what_is_measured_again_is_what_the_times_are_of() -> None:
+    record = {"value": 1.0, "unit": "ms", "timed": True}
+    runs = Results({"ch1": {"a": record}, "ch4": {"b": record | {"timed": False}}})
+    (found,) = judge_all([claim("ch1.a > 2 and ch4.b < 2")], runs)
+    assert found.claim.key == "ch4"
+    assert again_command([found]) == 'make book AGAIN="01"'
+    assert again_command(judge_all([claim("ch4.b > 2")], runs)) == ""
 
 
 def test_a_rule_is_taken_apart() -> None:
