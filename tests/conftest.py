@@ -1,4 +1,5 @@
 import gc
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -82,6 +83,26 @@ def encoder():
     from recsys_lib.embeddings import load_encoder  # seconds, for those who need it
 
     return load_encoder(engine="openvino", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer and random weights, with MiniLM's tokeniser; only read it."""
+    from recsys_lib.architectures import random_encoder
+    from recsys_lib.tokens import minilm_folder
+
+    sizes = {
+        "num_hidden_layers": 1,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 16,
+    }
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny = random_encoder(sizes, engine="torch", max_length=16)
+    tiny.network.model.save_pretrained(folder)
+    shutil.copy(minilm_folder() / "tokenizer.json", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,33 +7,21 @@ from pathlib import Path
 import pytest
 
 from recsys_lib import engine_choice, imports, kept, onnx_engine, openvino_graph
-from recsys_lib.architectures import random_encoder
 from recsys_lib.distillation import distil_static, static_student
 from recsys_lib.kept import cache_folder
 from recsys_lib.provenance import describe_machine
 from recsys_lib.teachers import ask_teacher
-from recsys_lib.tokens import load_tokenizer, minilm_folder
+from recsys_lib.tokens import load_tokenizer
 from recsys_lib.training_options import TrainingOptions
 
-TINY = {
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 TEXTS = ["A red Dress", "a blue dress", "Too long", "a skirt"]
 ALL = {"choice", "lessons", "onnx", "openvino", "students"}
 TIMED = {"choice", "lessons", "students"}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny = random_encoder(TINY, engine="torch", max_length=16)
-    tiny.network.model.save_pretrained(folder)
-    shutil.copy(minilm_folder() / "tokenizer.json", folder)
-    return folder
+def model(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")
