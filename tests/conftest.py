@@ -1,4 +1,5 @@
 import gc
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -31,11 +32,12 @@ providers._get_local_constants = lambda: providers._local_constants
 
 
 # Files that share what takes long to make, and so a process.
-BOOK = ("tests/test_book.py", "tests/test_claims.py", "tests/test_own_data.py")
+BOOK = ("tests/test_book.py", "tests/test_claims.py")
+LAST = "tests/data/test_own.py"  # makes two books more
 RAY = (
-    "tests/test_catalogue.py",
-    "tests/test_cluster.py",
-    "tests/test_sharded_index.py",
+    "tests/scaling/test_ray_embedding.py",
+    "tests/scaling/test_ray_serving.py",
+    "tests/ranking/test_sharded_index.py",
 )
 
 
@@ -53,10 +55,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the book, which takes longest; refuse two tests of one name."""
+    for item in items:
+        if item.get_closest_marker("book"):
+            item.add_marker(pytest.mark.timeout(3600))
     names = Counter(item.nodeid for item in items)
     if double := [name for name, n in names.items() if n > 1]:
         raise pytest.UsageError(f"names of tests must differ; got {double} again")
-    items.sort(key=lambda item: not item.nodeid.startswith(BOOK))
+    items.sort(key=lambda x: x.nodeid.startswith(LAST) - x.nodeid.startswith(BOOK))
 
 
 def pytest_collection_finish() -> None:
@@ -83,6 +88,26 @@ def encoder():
 
 
 @pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer and random weights, with MiniLM's tokeniser; only read it."""
+    from recsys_lib.embeddings.random_bert import random_encoder
+    from recsys_lib.embeddings.pretrained import minilm_folder
+
+    sizes = {
+        "num_hidden_layers": 1,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 16,
+    }
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny = random_encoder(sizes, engine="torch", max_length=16)
+    tiny.network.model.save_pretrained(folder)
+    shutil.copy(minilm_folder() / "tokenizer.json", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def smoke_book(request: pytest.FixtureRequest) -> Path:
     """The book in its smoke profile; only what changed runs, and verdicts may fall."""
     folder = Path("_build/test")
@@ -90,7 +115,11 @@ def smoke_book(request: pytest.FixtureRequest) -> Path:
     with request.config.pluginmanager.getplugin(
         "capturemanager"
     ).global_and_fixture_disabled():
-        done = subprocess.run([*command, "--build-folder", str(folder)], cwd=ROOT)
+        done = subprocess.run(
+            [*command, "--build-folder", str(folder)],
+            cwd=ROOT,
+            stdout=2,  # a process of two tests has no other way to the terminal
+        )
     assert done.returncode == 0, "the smoke book was not made; the reason stands above"
     return ROOT / folder
 

@@ -143,7 +143,7 @@ def test_two_at_once_do_no_harm():
     meet = threading.Barrier(2)
 
     def make(folder):
-        meet.wait(5)  # both have looked and found nothing
+        meet.wait(120)  # both have looked and found nothing
         writes("one")(folder)
 
     found = []

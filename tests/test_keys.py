@@ -14,31 +14,18 @@ from recsys_lib.compression.teacher import ask_teacher
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
-from recsys_lib.embeddings.pretrained import minilm_folder
-from recsys_lib.embeddings.random_bert import random_encoder
 from recsys_lib.embeddings.tokens import load_tokenizer
 from recsys_lib.machine import describe_machine
 from recsys_lib.models.training_options import TrainingOptions
 
-TINY = {
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 TEXTS = ["A red Dress", "a blue dress", "Too long", "a skirt"]
 ALL = {"choice", "lessons", "onnx", "openvino", "students"}
 TIMED = {"choice", "lessons", "students"}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny = random_encoder(TINY, engine="torch", max_length=16)
-    tiny.network.model.save_pretrained(folder)
-    shutil.copy(minilm_folder() / "tokenizer.json", folder)
-    return folder
+def model(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

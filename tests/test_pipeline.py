@@ -17,6 +17,7 @@ from book.pipeline.printing.prose import bare_numerals, pictures_without_text
 from book.pipeline.records.claims import (
     Claim,
     State,
+    again_command,
     cited,
     comparisons,
     judge,
@@ -445,8 +446,8 @@ def test_after_a_kill_the_next_run_is_right(project: Path) -> None:
         text=True,
     ) as running:
         assert running.stdout
-        while "cell 2" not in running.stdout.readline():
-            pass
+        while "cell 2" not in (line := running.stdout.readline()):
+            assert line, "it ended before cell 2"
         running.send_signal(signal.SIGKILL)
     assert not list((project / "_build/runs").rglob("*.json"))
     assert make() == 0
@@ -584,6 +585,15 @@ def test_a_rule_is_timed_if_one_of_its_records_is() -> None:
     rules = ["ch4.a > 1", "ch4.a > 1 and ch4.b < 2", ""]
     found = judge_all([claim(rule) for rule in rules], both)
     assert [x.kind for x in found] == ["exact", "timed", "exact"]
+
+
+def test_what_is_measured_again_is_what_the_times_are_of() -> None:
+    record = {"value": 1.0, "unit": "ms", "timed": True}
+    runs = Results({"ch1": {"a": record}, "ch4": {"b": record | {"timed": False}}})
+    (found,) = judge_all([claim("ch1.a > 2 and ch4.b < 2")], runs)
+    assert found.claim.key == "ch4"
+    assert again_command([found]) == 'make book AGAIN="01"'
+    assert again_command(judge_all([claim("ch4.b > 2")], runs)) == ""
 
 
 def test_a_rule_is_taken_apart() -> None:

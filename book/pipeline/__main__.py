@@ -16,10 +16,11 @@ from book.pipeline.printing.render import digest, is_printed, render, swap
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
     Judgement,
-    cited,
+    again_command,
     fallen,
     judge_all,
     load_claims,
+    timed_in,
 )
 from book.pipeline.records.compare import (
     judge_recorded,
@@ -81,15 +82,18 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     if outside := order.again - {c.number for c in chapters}:
         raise BookError(f"AGAIN: {', '.join(sorted(outside))} is not to be printed")
     claims = load_claims(root / "book/claims.yml")
-    runs = run_chapters(
-        chapters, order.parameters, root, again=order.again, prepare=_prepare
-    )
-    results = _results(runs, root, order.parameters)
+
+    def measure(anew: frozenset[str]) -> tuple[dict[Chapter, Run], Results]:
+        runs = run_chapters(
+            chapters, order.parameters, root, again=anew, prepare=_prepare
+        )
+        return runs, _results(runs, root, order.parameters)
+
+    runs, results = measure(order.again)
     judgements = judge_all(claims, results)
-    if order.strict and (doubted := _doubted(judgements, results, chapters)):
+    if order.strict and (doubted := timed_in(fallen(judgements))):
         print(f"A timed verdict fell: measuring {', '.join(sorted(doubted))} again.")
-        runs = run_chapters(chapters, order.parameters, root, again=doubted)
-        results = _results(runs, root, order.parameters)
+        runs, results = measure(doubted)
         judgements = judge_all(claims, results)
     fell = fallen(judgements)
     if order.strict and fell:
@@ -136,20 +140,10 @@ def _results(
     )
 
 
-def _doubted(
-    judgements: Iterable[Judgement], results: Results, chapters: Iterable[Chapter]
-) -> frozenset[str]:
-    """Numbers of the chapters whose times a verdict that falls rests on."""
-    names = [n for j in fallen(judgements) for n in cited(j.claim.rule)]
-    keys = {name.split(".")[0] for name in names if results.is_timed(name)}
-    return frozenset(c.number for c in chapters if c.key in keys)
-
-
 def _advice(fell: Iterable[Judgement]) -> list[str]:
     """What to do about timed verdicts that fall; nothing where there is none."""
-    timed = sorted({f"{int(j.claim.key[2:]):02}" for j in fell if j.timed})
-    again = f'make book AGAIN="{" ".join(timed)}"'
-    return [f"A timed one may be bad luck: {again} measures anew."] if timed else []
+    command = again_command(fell)
+    return [f"A timed one may be bad luck: {command} measures anew."] if command else []
 
 
 def select_chapters(

@@ -201,7 +201,7 @@ def test_threads_share_a_cache_that_is_too_small():
 
 
 def test_encoding_does_not_hold_the_lock():
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=120)
 
     class Meeting(HashEncoder):
         def encode(self, texts):

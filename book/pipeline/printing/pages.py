@@ -4,8 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from book.pipeline.chapters import Chapter
-from book.pipeline.records.claims import VERDICTS, Judgement, State, tally
-from book.pipeline.records.compare import RecordedRun
+from book.pipeline.records.claims import (
+    VERDICTS,
+    Judgement,
+    State,
+    again_command,
+    tally,
+)
+from book.pipeline.records.compare import RecordedRun, machine_line
 from book.pipeline.records.results import Results
 from book.pipeline.running.execute import Run
 from recsys_lib.machine import Machine
@@ -41,17 +47,14 @@ Take it with you
 def fallen_note(judgement: Judgement) -> str:
     """What stands on a chapter's page, below the figure of a verdict that falls."""
     claim = judgement.claim
-    again = (
-        f' `make book AGAIN="{int(claim.key[2:]):02}"` measures the chapter anew.'
-        if judgement.timed
-        else ""
-    )
+    command = again_command([judgement])
+    advice = f" `{command}` measures anew." if command else ""
     return f"""\
 :::{{admonition}} On this run a verdict falls
 :class: warning fallen
-{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict
-*{claim.verdict}* does not stand here. Its rule is {judgement.kind}, and asks
-{judgement.broken}.{again}
+{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict,
+*{claim.verdict}*, falls here. Its rule is {judgement.kind}, and asks
+{judgement.broken}.{advice}
 :::
 """
 
@@ -82,7 +85,8 @@ run, and a verdict that falls is a finding about that machine or those data.
 
 | run | machine | profile, date | its code | verdicts |
 |---|---|---|---|---|
-| this run | {_machine(results)} | {results.facts["profile"]} | | {tally(judgements)} |
+| this run | {machine_line(results)} | {results.facts["profile"]} | as in this book \
+| {tally(judgements)} |
 {_recorded_rows(recorded)}
 {_of_other_data(results)}
 {rows}
@@ -91,15 +95,10 @@ run, and a verdict that falls is a finding about that machine or those data.
 
 def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
     return "\n".join(
-        f"| {name} | {_machine(run.results)} | {run.results.facts['profile']}, "
+        f"| {name} | {machine_line(run.results)} | {run.results.facts['profile']}, "
         f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
         for name, run in recorded.items()
     )
-
-
-def _machine(results: Results) -> str:
-    facts = results.facts
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
 
 
 def _of_other_data(results: Results) -> str:

@@ -75,16 +75,22 @@ class Judgement:
     Attributes:
         claim: What was judged.
         state: Whether its verdict stands in that run.
-        timed: Whether its rule names a timed record; it is exact otherwise.
+        timed_in: Numbers of the chapters whose timed records the rule names, such as
+            "04"; without any it is exact.
         evidence: The records of the rule with their values.
         broken: Of a verdict that falls: what its rule asks and is false, with values.
     """
 
     claim: Claim
     state: State
-    timed: bool
+    timed_in: frozenset[str]
     evidence: str
     broken: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether its rule names a timed record."""
+        return bool(self.timed_in)
 
     @property
     def kind(self) -> str:
@@ -162,10 +168,11 @@ def _judgement(claim: Claim, results: Results) -> Judgement:
     state = judge(claim, results)
     asked = comparisons(claim.rule) if state is State.FALLS else []
     broken = [part for part in asked if _holds(claim, part, results) is False]
+    timed = filter(results.is_timed, cited(claim.rule))
     return Judgement(
         claim,
         state,
-        timed=any(results.is_timed(name) for name in cited(claim.rule)),
+        timed_in=frozenset(f"{int(name.split('.')[0][2:]):02}" for name in timed),
         evidence=_values(claim.rule, results),
         broken=" and ".join(f"`{x}` ({_values(x, results)})" for x in broken),
     )
@@ -174,6 +181,17 @@ def _judgement(claim: Claim, results: Results) -> Judgement:
 def fallen(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Those whose verdict falls."""
     return [j for j in judgements if j.state is State.FALLS]
+
+
+def timed_in(judgements: Iterable[Judgement]) -> frozenset[str]:
+    """Numbers of the chapters whose times any of the rules rests on."""
+    return frozenset[str]().union(*(j.timed_in for j in judgements))
+
+
+def again_command(judgements: Iterable[Judgement]) -> str:
+    """The command that measures anew what timed rules rest on; nothing without any."""
+    numbers = " ".join(sorted(timed_in(judgements)))
+    return f'make book AGAIN="{numbers}"' if numbers else ""
 
 
 def tally(judgements: Sequence[Judgement]) -> str:

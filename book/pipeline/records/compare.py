@@ -52,7 +52,7 @@ class RecordedRun:
 
     def state(self, claim: Claim) -> State:
         """Where the verdict of a claim stands in it."""
-        return judge(claim, self.results)
+        return next(j.state for j in self.judgements if j.claim == claim)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def load_recorded(folder: Path) -> dict[str, Results]:
 
 
 def judge_recorded(
-    folder: Path, claims: Iterable[Claim], here: Results
+    folder: Path, claims: Sequence[Claim], here: Results
 ) -> dict[str, RecordedRun]:
     """Load every recorded run, judge it, and say what has changed since.
 
@@ -116,9 +116,8 @@ def judge_recorded(
         claims: As they are now.
         here: The run at hand, made by the code of the book.
     """
-    listed = list(claims)
     return {
-        name: RecordedRun(there, judge_all(listed, there), changed_inputs(here, there))
+        name: RecordedRun(there, judge_all(claims, there), changed_inputs(here, there))
         for name, there in load_recorded(folder).items()
     }
 
@@ -260,13 +259,19 @@ def print_comparison(
         print(line)
 
 
+def machine_line(run: Results) -> str:
+    """Processor, cores and GPU of a run, for a table."""
+    facts = run.facts
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
+
+
 def recorded_table(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
     """Markdown for the provenance page: this run beside each that was recorded."""
     rows = []
     for name, run in recorded.items():
         facts, told = run.results.facts, summary(compare(here, run.results))
-        machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
         what = f"{facts['date']}, {facts['profile']}"
+        machine = machine_line(run.results)
         rows.append(f"| {name} | {machine} | {what} | {run.age} | {told} |")
     if not rows:
         return "None was recorded yet: `make record NAME=...` keeps this one."

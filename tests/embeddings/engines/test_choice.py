@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -7,16 +6,7 @@ from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import openvino as openvino_engine
 from recsys_lib.embeddings.engines.choice import candidates, faster, fastest
-from recsys_lib.embeddings.pretrained import minilm_folder
-from recsys_lib.embeddings.random_bert import random_encoder
 
-TINY = {
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 PLAIN, BRAIN, ONNX = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
@@ -25,12 +15,9 @@ PLAIN, BRAIN, ONNX = (
 
 
 @pytest.fixture
-def tiny_folder(tmp_path, monkeypatch):
+def model(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    tiny = random_encoder(TINY, engine="torch", max_length=16)
-    tiny.network.model.save_pretrained(tmp_path / "tiny")
-    shutil.copy(minilm_folder() / "tokenizer.json", tmp_path / "tiny")
-    return tmp_path / "tiny"
+    return tiny_folder
 
 
 class Hands:
@@ -94,15 +81,15 @@ def test_int8_comes_in_where_auto_may_lose_a_little(monkeypatch):
     assert candidates("onnxruntime", "auto", int8=True) == [ONNX]
 
 
-def test_calibration_lets_the_measured_choice_be_int8(tiny_folder, monkeypatch):
+def test_calibration_lets_the_measured_choice_be_int8(model, monkeypatch):
     def choose(networks):
         return list(networks)[-1]
 
     monkeypatch.setattr(engine_choice, "faster", choose)
     known = ["a film", "space opera", "war"]
-    encoder = load_encoder(tiny_folder, max_length=16, calibration=known)
+    encoder = load_encoder(model, max_length=16, calibration=known)
     assert (encoder.engine, encoder.precision) == ("openvino", "int8")
-    assert load_encoder(tiny_folder, max_length=16).precision != "int8"
+    assert load_encoder(model, max_length=16).precision != "int8"
 
 
 def test_another_model_than_bert_is_no_candidate_of_onnxruntime(monkeypatch):
@@ -115,7 +102,7 @@ def test_this_processor_is_asked_for_bfloat16():
     assert openvino_engine.has_bfloat16() in (False, True)
 
 
-def test_the_choice_is_measured_once(tiny_folder, monkeypatch):
+def test_the_choice_is_measured_once(model, monkeypatch):
     asked = []
 
     def choose(networks):
@@ -124,22 +111,22 @@ def test_the_choice_is_measured_once(tiny_folder, monkeypatch):
 
     monkeypatch.setattr(engine_choice, "faster", choose)
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
-    encoder = load_encoder(tiny_folder, max_length=16)
+    encoder = load_encoder(model, max_length=16)
     assert encoder.engine == "onnxruntime"
-    assert fastest(tiny_folder, "auto", "auto") == ONNX
+    assert fastest(model, "auto", "auto") == ONNX
     assert asked == [[ONNX, PLAIN]]
-    fastest(tiny_folder, "onnxruntime", "auto")  # a question without a choice
+    fastest(model, "onnxruntime", "auto")  # a question without a choice
     assert len(asked) == 1
-    fastest(tiny_folder, "auto", "float32")
+    fastest(model, "auto", "float32")
     assert len(asked) == 1
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
-    fastest(tiny_folder, "auto", "auto")  # another question
+    fastest(model, "auto", "auto")  # another question
     assert len(asked) == 2
-    assert fastest(tiny_folder, "openvino", "float32") == PLAIN  # none
+    assert fastest(model, "openvino", "float32") == PLAIN  # none
     assert len(asked) == 2
 
 
-def test_a_real_measurement_ends_with_a_candidate(tiny_folder):
-    choice = fastest(tiny_folder, "auto", "float32")
+def test_a_real_measurement_ends_with_a_candidate(model):
+    choice = fastest(model, "auto", "float32")
     assert choice in (PLAIN, ONNX)
-    assert fastest(tiny_folder, "auto", "float32") == choice
+    assert fastest(model, "auto", "float32") == choice
