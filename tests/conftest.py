@@ -90,8 +90,8 @@ def encoder():
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of one layer and random weights, with MiniLM's tokeniser; only read it."""
-    from recsys_lib.embeddings.random_bert import random_encoder
     from recsys_lib.embeddings.pretrained import minilm_folder
+    from recsys_lib.embeddings.random_bert import random_encoder
 
     sizes = {
         "num_hidden_layers": 1,
