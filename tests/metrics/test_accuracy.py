@@ -126,11 +126,9 @@ def test_auc_and_roc_refuse(metric, labels, scores, message):
         metric(labels, scores)
 
 
-def test_auc_interval_refuses_a_single_case_and_a_wrong_level():
+def test_auc_interval_refuses_a_class_with_a_single_case():
     with pytest.raises(ValueError, match="must have two cases"):
         auc_interval([0, 0, 1], [1, 2, 3])
-    with pytest.raises(ValueError, match="level must lie"):
-        auc_interval([0, 0, 1, 1], [1, 2, 3, 4], level=0)
 
 
 # ------------------------------------------------------------------ lists of k
