@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from book.pipeline.records.plan import ENCODERS, KINDS, main, read_configurations
 from recsys_lib.latency.load import arrival_times, simulate_queue
-from recsys_lib.latency.queueing import mm1_response_quantile
+from recsys_lib.latency.queueing import mg1_mean_response
 from recsys_lib.serving.capacity import (
     Configuration,
     Objective,
@@ -67,7 +67,7 @@ def test_the_quantiles_of_exponential_service_are_those_of_the_formula():
     plan = predict(replace(GOOD, scv=1), EASY, cores=1)
     service_s = (3 + FLAT.predict_ms(10_000)) / 1e3
     for ms, q in ((plan.p50_ms, 0.5), (plan.p99_ms, 0.99)):
-        formula_s = mm1_response_quantile(50, service_s, q)
+        formula_s = -np.log1p(-q) * mg1_mean_response(50, service_s, scv=1)
         assert ms == pytest.approx(1e3 * formula_s, rel=0.1)
 
 

@@ -6,7 +6,7 @@ are in a service that does other work between two requests.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -18,7 +18,7 @@ from recsys_lib.artifacts import hashes_of, keep
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino as openvino_engine
 from recsys_lib.embeddings.tokens import Tokens
-from recsys_lib.latency.timing import Clock, measure_interleaved
+from recsys_lib.latency.timing import measure_interleaved
 from recsys_lib.machine import describe_machine
 
 Choice = tuple[str, str]  # engine, precision
@@ -114,7 +114,7 @@ def candidates(
 
 
 def faster(
-    networks: Mapping[Choice, Network], *, clock: Clock = perf_counter
+    networks: Mapping[Choice, Network], *, clock: Callable[[], float] = perf_counter
 ) -> Choice:
     """Time one text of 16 tokens, by turns: the fastest if it wins clearly.
 
