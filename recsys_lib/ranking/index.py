@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from recsys_lib.huge_pages import huge_pages
+from recsys_lib.machine import huge_pages
 from recsys_lib.ranking.faiss_store import Kind, Rows, VectorStore, faiss
 from recsys_lib.ranking.top_n import TopN
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.artifacts import hashes_of, keep
+from recsys_lib.artifacts import cache_files, hashes_of
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino as openvino_engine
 from recsys_lib.embeddings.tokens import Tokens
@@ -66,7 +66,7 @@ def fastest(
 
     rows = [tokens.ids.tolist() for tokens in calibration]
     made_of = [hashes_of(folder), choices, rows, describe_machine().cpu]
-    home = keep("choice", made_of, measure)
+    home = cache_files("choice", made_of, measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
 
