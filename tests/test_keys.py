@@ -94,7 +94,7 @@ def test_a_change_of_code(model, monkeypatch, file, expected):
     ],
 )
 @pytest.mark.usefixtures("reread")
-def test_another_version_beneath(model, monkeypatch, package, expected):
+def test_another_version_of_a_package(model, monkeypatch, package, expected):
     version = imports._version
 
     def changed(name: str) -> str:

@@ -192,7 +192,7 @@ def test_a_silent_server_cannot_hold_up_the_run():
             True,
             0,
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: te", True, 0),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text", True, 0),
     ],
 )
 def test_answers_of_other_forms(raw, close, status):
