@@ -25,7 +25,7 @@ def data_folder() -> Path:
     >>> isinstance(data_folder(), Path)
     True
     """
-    default = Path(__file__).resolve().parent.parent / "data"
+    default = Path(__file__).resolve().parents[2] / "data"
     return Path(os.environ.get("RECSYS_DATA") or default)
 
 

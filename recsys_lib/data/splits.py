@@ -92,29 +92,11 @@ def cold_item_split(
     >>> cold_item_split(frame, fraction=0.5).test["item"].nunique()
     1
     """
-    return _cold_split(interactions, "item", fraction, seed)
-
-
-def cold_user_split(
-    interactions: pd.DataFrame, *, fraction: float = 0.2, seed: int = 0
-) -> Split:
-    """Hold out whole users; arguments and errors as of `cold_item_split`.
-
-    >>> frame = pd.DataFrame({"user": [0, 0, 1, 1]})
-    >>> cold_user_split(frame, fraction=0.5).test["user"].nunique()
-    1
-    """
-    return _cold_split(interactions, "user", fraction, seed)
-
-
-def _cold_split(
-    interactions: pd.DataFrame, column: str, fraction: float, seed: int
-) -> Split:
     _check_part("fraction", fraction)
-    codes = np.unique(interactions[column])
-    n_cold = round(fraction * len(codes))
-    cold = np.random.default_rng(seed).permutation(codes)[:n_cold]
-    return _divide(interactions, ~interactions[column].isin(cold))
+    items = np.unique(interactions["item"])
+    n_held_out = round(fraction * len(items))
+    held_out = np.random.default_rng(seed).permutation(items)[:n_held_out]
+    return _divide(interactions, ~interactions["item"].isin(held_out))
 
 
 def _divide(interactions: pd.DataFrame, kept: "pd.Series[bool]") -> Split:
