@@ -111,16 +111,17 @@ def test_cosine_and_distance_give_one_order_on_unit_vectors():
         (lambda: top_n([[np.nan, 1.0]], 1), "must not be NaN; got 1"),
         (lambda: top_n([[1.0, 2.0]], 3), r"n must lie in \[1, 2 items\]; got 3"),
         (lambda: top_n([[1.0, 2.0]], 0), "got 0"),
-        (lambda: top_n([1.0], 1), r"two-dimensional; got shape \(1,\)"),
+        (lambda: top_n([1.0], 1), r"must be \(n_queries, n_items\); got \(1,\)"),
         (
             lambda: top_n([[1.0]], 1, exclude=csr_matrix((1, 2))),
             r"exclude must be \(1, 1\); got \(1, 2\)",
         ),
+        (lambda: normalize([1.0]), r"must be \(n, dim\); got shape \(1,\)"),
         (lambda: normalize([[np.nan]]), "must be finite; got NaN or inf in 1"),
         (lambda: normalize([[np.inf]]), "must be finite; got NaN or inf in 1"),
         (lambda: normalize([[1e300, 1e300]]), "lengths must be finite"),
-        (lambda: cosine_similarity([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
-        (lambda: euclidean_distance([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
+        (lambda: cosine_similarity([[1.0]], [[1.0, 2.0]]), "must have the same dim"),
+        (lambda: euclidean_distance([[1.0]], [[1.0, 2.0]]), "must have the same dim"),
     ],
 )
 def test_refuses(call, message):
