@@ -12,7 +12,8 @@ from recsys_lib.data.tables import read_strings, refuse_rows
 from recsys_lib.data.titles import describe_items
 
 SMALLEST = {
-    **{"users with over 10 interactions": 50, "items with interactions": 200},
+    "users with over 10 interactions": 50,
+    "items with interactions": 200,
     "interactions": 2000,
 }
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory

@@ -9,6 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
+
+from recsys_lib.arrays import BoolArray, IntArray
+from recsys_lib.data.dataset import interaction_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +21,24 @@ class Split:
 
     train: pd.DataFrame
     test: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutItems:
+    """Items without interactions in training, and the users who interacted with them.
+
+    Attributes:
+        train: Interactions with the other items.
+        histories: (n_users, n_items) of `train`; the columns of `items` are empty.
+        items: (n_held_out,) codes of the items held out, ascending.
+        relevant: (n_users, n_held_out) bool, true where the user interacted with the
+            item.
+    """
+
+    train: pd.DataFrame
+    histories: csr_matrix
+    items: IntArray
+    relevant: BoolArray
 
 
 def stratified_split(
@@ -97,6 +119,35 @@ def cold_item_split(
     n_held_out = round(fraction * len(items))
     held_out = np.random.default_rng(seed).permutation(items)[:n_held_out]
     return _divide(interactions, ~interactions["item"].isin(held_out))
+
+
+def hold_out_items(
+    interactions: pd.DataFrame,
+    shape: tuple[int, int],
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+) -> HeldOutItems:
+    """Hold out whole items by `cold_item_split`, as matrices that models take.
+
+    Args:
+        interactions: Columns user and item.
+        shape: (n_users, n_items).
+        fraction: Share of the items to hold out, in (0, 1).
+        seed: Of the draw of items.
+
+    Raises:
+        ValueError: As `cold_item_split` and `interaction_matrix` do.
+
+    >>> frame = pd.DataFrame({"user": [0, 1, 1], "item": [0, 0, 1]})
+    >>> hold_out_items(frame, (2, 2), fraction=0.5).relevant.shape
+    (2, 1)
+    """
+    split = cold_item_split(interactions, fraction=fraction, seed=seed)
+    items = np.unique(split.test["item"])
+    relevant = interaction_matrix(split.test, shape)[:, items].toarray() > 0
+    histories = interaction_matrix(split.train, shape)
+    return HeldOutItems(split.train, histories, items, relevant)
 
 
 def _divide(interactions: pd.DataFrame, in_train: "pd.Series[bool]") -> Split:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
-from recsys_lib.arrays import FloatArray
+from recsys_lib.arrays import Float32Array, FloatArray
 
 
 def normalize(vectors: npt.ArrayLike) -> FloatArray:
@@ -93,3 +93,54 @@ def _check_same_dim(left: FloatArray, right: FloatArray) -> None:
     if left.shape[1] != right.shape[1]:
         got = f"got {left.shape} and {right.shape}"
         raise ValueError(f"queries and items must have the same dim; {got}")
+
+
+def centred(vectors: npt.ArrayLike) -> Float32Array:
+    """Subtract the mean vector from each row, and scale the rows to length 1.
+
+    Embeddings of similar texts share one large component; without it their cosines
+    differ more. A row that equals the mean becomes the zero vector.
+
+    Args:
+        vectors: (n, dim) finite numbers, one row or more.
+
+    Returns:
+        (n, dim) unit vectors, rounded to float32.
+
+    Raises:
+        ValueError: If there is no row, the array is not two-dimensional, or a number
+            is not finite.
+
+    Source: Mu and Viswanath, ICLR 2018, arXiv 1702.01417.
+
+    >>> centred([[1.0, 5.0], [1.0, 1.0]]).tolist()
+    [[0.0, 1.0], [0.0, -1.0]]
+    """
+    rows = _finite_rows(vectors)
+    if not len(rows):
+        raise ValueError(f"there must be a vector; got shape {rows.shape}")
+    return normalize(rows - rows.mean(axis=0)).astype(np.float32)
+
+
+def mean_cosine(vectors: npt.ArrayLike) -> float:
+    """Mean cosine over all pairs of different rows.
+
+    Args:
+        vectors: (n, dim) unit vectors, two rows or more.
+
+    Returns:
+        The mean in [-1, 1], but for rounding.
+
+    Raises:
+        ValueError: If there are fewer than two rows, the array is not two-dimensional,
+            or a number is not finite.
+
+    >>> mean_cosine([[1.0, 0.0], [-1.0, 0.0]])
+    -1.0
+    """
+    rows = _finite_rows(vectors)
+    n = len(rows)
+    if n < 2:
+        raise ValueError(f"there must be two vectors; got shape {rows.shape}")
+    # the squared length of the sum is the sum over all pairs, n of them with themselves
+    return float((np.linalg.norm(rows.sum(axis=0)) ** 2 - n) / (n * (n - 1)))

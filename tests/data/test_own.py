@@ -44,7 +44,7 @@ def made(folder: Path, *, rated: bool = True) -> Path:
 
 
 def movielens_1m(folder: Path) -> Path:
-    """The same in the layout of MovieLens 1M: three tables parted by colons."""
+    """The same in the format of MovieLens 1M: three tables separated by colons."""
     own = load_dataset(made(folder / "csv"))
     place = folder / "ml-1m"
     place.mkdir()

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.data.splits import cold_item_split, stratified_split, temporal_split
+from recsys_lib.data.splits import (
+    cold_item_split,
+    hold_out_items,
+    stratified_split,
+    temporal_split,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +121,16 @@ def test_both_parts_must_have_rows(movielens, cut):
     for n_rows in (0, 1):
         with pytest.raises(ValueError, match=f"must have rows; got . of {n_rows}"):
             cut(movielens[:n_rows])
+
+
+def test_held_out_items_are_without_history(movielens):
+    shape = movielens.user.max() + 1, movielens.item.max() + 1
+    held_out = hold_out_items(movielens, shape, seed=3)
+    split = cold_item_split(movielens, seed=3)
+    pd.testing.assert_frame_equal(held_out.train, split.train)
+    assert held_out.items.tolist() == sorted(set(split.test.item))
+    assert held_out.histories[:, held_out.items].nnz == 0
+    assert held_out.histories.sum() == len(split.train)
+    users, columns = np.nonzero(held_out.relevant)
+    pairs = set(zip(users, held_out.items[columns], strict=True))
+    assert pairs == set(zip(split.test.user, split.test.item, strict=True))

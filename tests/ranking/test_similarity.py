@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recsys_lib.ranking.similarity import (
+    centred,
     cosine_similarity,
     euclidean_distance,
+    mean_cosine,
     normalize,
 )
 from recsys_lib.ranking.top_n import top_n
@@ -73,5 +75,42 @@ def test_cosine_and_distance_give_one_order_on_unit_vectors():
     ],
 )
 def test_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@given(vectors)
+def test_centred_rows_are_unit_vectors_about_the_mean(rows):
+    units = centred(rows)
+    assert units.dtype == np.float32
+    expected = normalize(rows - rows.mean(axis=0))
+    np.testing.assert_array_equal(units, expected)
+    assert set(np.linalg.norm(units, axis=1).round(3)) <= {0.0, 1.0}
+
+
+def test_centring_takes_away_what_rows_share():
+    rows = np.random.default_rng(0).normal(size=(50, 8))
+    apart = centred(rows)
+    np.testing.assert_allclose(centred(rows + 100), apart, atol=1e-5)
+    assert mean_cosine(normalize(rows + 100)) > 0.99 > 0.1 > abs(mean_cosine(apart))
+
+
+def test_mean_cosine_equals_the_pairs_one_by_one():
+    units = normalize(np.random.default_rng(0).normal(size=(9, 4)))
+    pairs = [units[i] @ units[j] for i in range(9) for j in range(9) if i != j]
+    assert mean_cosine(units) == pytest.approx(np.mean(pairs))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: centred(np.empty((0, 3))), r"must be a vector; got shape \(0, 3\)"),
+        (lambda: centred([[np.inf, 1.0]]), "must be finite; got NaN or inf in 1"),
+        (lambda: centred([1.0]), r"two-dimensional; got shape \(1,\)"),
+        (lambda: mean_cosine([[1.0, 0.0]]), r"two vectors; got shape \(1, 2\)"),
+        (lambda: mean_cosine([[np.nan], [1.0]]), "must be finite; got NaN or inf in 1"),
+    ],
+)
+def test_centring_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
