@@ -108,7 +108,7 @@ def centred(vectors: npt.ArrayLike) -> Float32Array:
         (n, dim) unit vectors, rounded to float32.
 
     Raises:
-        ValueError: If there is no row, the array is not two-dimensional, or a number
+        ValueError: If there is no row, the shape is not (n, dim), or a number
             is not finite.
 
     Source: Mu and Viswanath, ICLR 2018, arXiv 1702.01417.
@@ -132,7 +132,7 @@ def mean_cosine(vectors: npt.ArrayLike) -> float:
         The mean in [-1, 1], but for rounding.
 
     Raises:
-        ValueError: If there are fewer than two rows, the array is not two-dimensional,
+        ValueError: If there are fewer than two rows, the shape is not (n, dim),
             or a number is not finite.
 
     >>> mean_cosine([[1.0, 0.0], [-1.0, 0.0]])

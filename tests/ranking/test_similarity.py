@@ -106,7 +106,7 @@ def test_mean_cosine_equals_the_pairs_one_by_one():
     [
         (lambda: centred(np.empty((0, 3))), r"must be a vector; got shape \(0, 3\)"),
         (lambda: centred([[np.inf, 1.0]]), "must be finite; got NaN or inf in 1"),
-        (lambda: centred([1.0]), r"two-dimensional; got shape \(1,\)"),
+        (lambda: centred([1.0]), r"must be \(n, dim\); got shape \(1,\)"),
         (lambda: mean_cosine([[1.0, 0.0]]), r"two vectors; got shape \(1, 2\)"),
         (lambda: mean_cosine([[np.nan], [1.0]]), "must be finite; got NaN or inf in 1"),
     ],
