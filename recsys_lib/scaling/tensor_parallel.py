@@ -162,7 +162,9 @@ def _measure(process: int, stack: Stack, repeats: int) -> SplitTimes:
     seconds = measure_together(tasks, repeats=repeats)
     whole, split = _forward(x, layers), _forward(x, share, reduce=True)
     error = float((whole - split).abs().max() / whole.abs().max())
-    return SplitTimes(stack, *seconds[:4], seconds[4:] / stack.n_layers, error)
+    whole_s, crowded_s, serial_s, split_s = seconds[:4]
+    reduce_s = seconds[4:] / stack.n_layers
+    return SplitTimes(stack, whole_s, crowded_s, serial_s, split_s, reduce_s, error)
 
 
 def _build(stack: Stack) -> tuple[torch.Tensor, Layers]:
