@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from recsys_lib.arrays import Float64Array
+from recsys_lib.metrics.intervals import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -246,6 +247,29 @@ def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
         best = min(_NAME_PLACES, key=lambda place: _covered(text, place, axes, taken))
         _covered(text, best, axes, taken)
         taken.append(text.get_window_extent())
+
+
+def tabulate(found: Mapping[Any, Interval], column: str) -> pd.DataFrame:
+    """Lay out intervals as the table that `intervals` and `trade_off` draw.
+
+    Args:
+        found: Name -> its interval; or (name, kind) -> its interval.
+        column: Name of the column of values.
+
+    Returns:
+        Index: names. Columns `column`, `{column}_low`, `{column}_high`; before them
+        `kind` where the keys have one.
+
+    >>> tabulate({"EASE": Interval(0.5, 0.4, 0.6, 9)}, "auc")
+          auc  auc_low  auc_high
+    EASE  0.5      0.4       0.6
+    """
+    rows = [[x.value, x.low, x.high] for x in found.values()]
+    columns = [column, f"{column}_low", f"{column}_high"]
+    table = pd.DataFrame(rows, pd.Index(list(found)), columns)
+    if table.index.nlevels == 1:
+        return table
+    return table.rename_axis(["name", "kind"]).reset_index("kind")
 
 
 def _covered(
