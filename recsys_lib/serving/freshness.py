@@ -12,11 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from recsys_lib.arrays import BoolArray as Bools
+from recsys_lib.arrays import Float32Array as Array
 from recsys_lib.data.dataset import interaction_matrix
-from recsys_lib.models.history_model import (
-    Array,
-)
-from recsys_lib.models.incremental_ease import Bools, IncrementalEase
+from recsys_lib.models.incremental_ease import IncrementalEase
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
