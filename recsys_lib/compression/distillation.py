@@ -144,7 +144,7 @@ def _train(
         return 1 - cosine_similarity(vectors, targets[batch])
 
     def validate() -> float:
-        parts = torch.arange(n_train, len(bags)).split(_VALIDATION_BATCH)
+        parts = torch.split(torch.arange(n_train, len(bags)), _VALIDATION_BATCH)
         return torch.cat([distances(x) for x in parts]).mean().item()
 
     n_train = len(bags) - n_validation

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -148,7 +148,7 @@ def rate_factor(step: int, n_steps: int, schedule: Schedule) -> float:
 
 def _optimizer(model: torch.nn.Module, options: TrainingOptions) -> torch.optim.AdamW:
     weights = [p for p in model.parameters() if p.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in weights if p.ndim > 1]},
         {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -161,7 +161,7 @@ def _batches(
 ) -> tuple[torch.Tensor, ...]:
     rng = np.random.default_rng([options.seed, epoch])
     order = torch.from_numpy(rng.permutation(n_examples))
-    return order.split(options.batch_size)
+    return torch.split(order, options.batch_size)
 
 
 def _run_epoch(

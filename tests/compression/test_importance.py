@@ -111,5 +111,5 @@ def test_refusals(tiny, encoder, score):
 
 def test_layers_must_be_alike(tiny):
     uneven = remove_heads(tiny, np.eye(LAYERS, HEADS, dtype=bool) * [[True], [False]])
-    with pytest.raises(ValueError, match=r"layers must have equal widths; got \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"equal widths; got \[3, 4\]"):
         head_importance(uneven, TEXTS)
