@@ -7,7 +7,7 @@ from recsys_lib.models.hybrid import Blend, ContentModel
 from recsys_lib.models.ials import fit_ials
 from recsys_lib.models.incremental_ease import IncrementalEase
 from recsys_lib.models.neighbours import fit_item_knn, fit_popularity, fit_sar
-from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.models.training import TrainingOptions
 from recsys_lib.models.two_tower import fit_two_tower
 
 FEATURES = np.eye(5, 3) + 0.1
