@@ -18,6 +18,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from recsys_lib.metrics.intervals import Interval
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIZE_INCHES = (4.2, 2.9)
@@ -298,3 +300,26 @@ def _log_scale(axes: Axes, side: str) -> None:
 def _plain_number(value: float, _position: int | None = None) -> str:
     """Tick label without powers of ten: 0.1, 20, 5,000."""
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def tabulate(found: Mapping[Any, Interval], column: str) -> pd.DataFrame:
+    """Lay out intervals as the table that `intervals` and `trade_off` draw.
+
+    Args:
+        found: Name -> its interval; or (name, kind) -> its interval.
+        column: Name of the column of values.
+
+    Returns:
+        Index: names. Columns `column`, `{column}_low`, `{column}_high`; before them
+        `kind` where the keys have one.
+
+    >>> tabulate({"EASE": Interval(0.5, 0.4, 0.6, 9)}, "auc")
+          auc  auc_low  auc_high
+    EASE  0.5      0.4       0.6
+    """
+    rows = [[x.value, x.low, x.high] for x in found.values()]
+    columns = [column, f"{column}_low", f"{column}_high"]
+    table = pd.DataFrame(rows, pd.Index(list(found)), columns)
+    if table.index.nlevels == 1:
+        return table
+    return table.rename_axis(["name", "kind"]).reset_index("kind")

@@ -6,6 +6,7 @@ prose, claim rules and downloads all read that one copy.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from recsys_lib.metrics.intervals import Interval
@@ -102,3 +103,28 @@ def record(
 
     if get_ipython() is not None:
         display({RECORD_MIME: asdict(made), "text/plain": str(made)}, raw=True)
+
+
+def slug(label: str, *, short: Mapping[str, str] | None = None) -> str:
+    """Name of a record, or a part of it, from a label that readers see.
+
+    Args:
+        label: Such as the name of a model in a figure.
+        short: Text to replace first, in lower case -> its replacement.
+
+    Returns:
+        Lower-case letters and digits, joined by single underscores.
+
+    Raises:
+        ValueError: If no letter and no digit remains.
+
+    >>> slug("1/2 of the units"), slug("TF-IDF", short={"-": ""})
+    ('1_2_of_the_units', 'tfidf')
+    """
+    name = label.lower()
+    for text, replacement in (short or {}).items():
+        name = name.replace(text, replacement)
+    name = re.sub("[^a-z0-9]+", "_", name).strip("_")
+    if not name:
+        raise ValueError(f"a label must have a letter or a digit; got {label!r}")
+    return name

@@ -7,7 +7,7 @@ from IPython.utils.capture import capture_output
 from recsys_lib.latency.timing import ratio
 from recsys_lib.machine import describe_machine
 from recsys_lib.metrics.intervals import Interval
-from recsys_lib.records import RECORD_MIME, Record, record
+from recsys_lib.records import RECORD_MIME, Record, record, slug
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,12 @@ def test_a_by_its_unit_or_its_interval(value, options, timed) -> None:
     finally:
         shell.clear_instance()
     assert captured.outputs[0].data[RECORD_MIME]["timed"] is timed
+
+
+def test_a_label_becomes_the_name_of_a_record() -> None:
+    short = {"language model": "text", "-": ""}
+    assert slug("Language model + TF-IDF", short=short) == "text_tfidf"
+    assert slug("the document's") == "the_document_s"
+    Record(f"ms_{slug('4 of 6 layers')}", 1.0)
+    with pytest.raises(ValueError, match=r"a letter or a digit; got '\+'"):
+        slug("+")

@@ -12,7 +12,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
+from scipy.stats import rankdata
 
+from recsys_lib.arrays import Float64Array
 from recsys_lib.metrics.intervals import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -294,3 +296,77 @@ def _checked_lists(recommended: Ints, n_items: int) -> Ints:
     if repeated.any():
         raise ValueError(f"a list must not repeat items; got {repeated.sum()} that do")
     return lists.astype(np.int64)
+
+
+def user_aucs(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> Float64Array:
+    """AUC of each user's ranking of the same items; a tie counts one half.
+
+    Args:
+        scores: (n_users, n_items), higher for better.
+        relevant: (n_users, n_items) bool.
+
+    Returns:
+        (n_users,) in [0, 1]; NaN where all of a user's items are relevant, or none.
+
+    Raises:
+        ValueError: If the shapes differ, are not two-dimensional, or a score is NaN.
+
+    Source: Mann & Whitney, Ann. Math. Statist. 18(1), 1947,
+    doi 10.1214/aoms/1177730491.
+
+    >>> user_aucs([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]], [[0, 1, 1], [0, 0, 0]]).tolist()
+    [1.0, nan]
+    """
+    values, right = np.asarray(scores), np.asarray(relevant, dtype=bool)
+    if values.ndim != 2 or values.shape != right.shape:
+        got = f"got {values.shape} and {right.shape}"
+        raise ValueError(f"scores and relevant must be (n_users, n_items); {got}")
+    if np.isnan(values).any():
+        raise ValueError(f"scores must not be NaN; got {int(np.isnan(values).sum())}")
+    n_items, n_right = values.shape[1], right.sum(axis=1)
+    both = (n_right > 0) & (n_right < n_items)
+    ranks, n = rankdata(values[both], axis=1), n_right[both]
+    below = (ranks * right[both]).sum(axis=1) - n * (n + 1) / 2
+    aucs = np.full(len(values), np.nan)
+    aucs[both] = below / (n * (n_items - n))
+    return aucs
+
+
+def mean_auc(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
+    """Mean of `user_aucs` over the users who have one, in [0, 1].
+
+    Raises:
+        ValueError: If no user has one, or as `user_aucs` does.
+
+    >>> mean_auc([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]], [[0, 1, 1], [0, 0, 0]])
+    1.0
+    """
+    aucs = user_aucs(scores, relevant)
+    defined = aucs[~np.isnan(aucs)]
+    if not len(defined):
+        raise ValueError(
+            f"a user must have relevant items and others; got none of {len(aucs)} users"
+        )
+    return float(defined.mean())
+
+
+def overlap(lists: npt.ArrayLike, others: npt.ArrayLike) -> Float64Array:
+    """Share of the entries of each list that its partner contains, too.
+
+    With exact results as `lists` and approximate ones as `others`: recall of a search.
+
+    Args:
+        lists: (n, k) item codes, k >= 1.
+        others: (n, m) item codes.
+
+    Returns:
+        (n,) in [0, 1].
+
+    Raises:
+        ValueError: If there are not as many of one as of the other.
+
+    >>> overlap([[1, 2], [3, 4]], [[2, 9], [4, 3]]).tolist()
+    [0.5, 1.0]
+    """
+    pairs = zip(np.asarray(lists), np.asarray(others), strict=True)
+    return np.array([np.isin(ours, theirs).mean() for ours, theirs in pairs])
