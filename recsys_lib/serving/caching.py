@@ -83,8 +83,9 @@ class BufferPool:
     Contents are whatever the last borrower left.
 
     Args:
-        shape, dtype: Of every buffer.
+        shape: Of every buffer.
         size: Buffers kept, >= 0.
+        dtype: Of every buffer.
 
     Attributes:
         requests, fresh: Calls of `acquire`, and those that had to allocate.
