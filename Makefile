@@ -54,7 +54,7 @@ $(READY): pyproject.toml requirements.lock
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,cluster,dev,$$faiss]"
+	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
 	@$(PY) -m pip check
 	@touch $@
 
