@@ -23,7 +23,7 @@ from book.pipeline.records.compare import (
     summary,
     verdicts_apart,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 UNKNOWN = "code: the recorded run does not say what it was made of"
 FACTS = {

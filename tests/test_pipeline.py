@@ -25,7 +25,7 @@ from book.pipeline.records.claims import (
     load_claims,
     tally,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.fetch import fetch_data, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +102,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             {"caption": "One | 一", "chapters": [{"file": "chapters/01_small"}]},
             {
                 "caption": "More | 二",
-                "chapters": [{"file": "ledger"}, {"file": "provenance"}],
+                "chapters": [
+                    {"file": name}
+                    for name in (
+                        *("ledger", "provenance"),
+                        *("library/ground", "library/metrics"),
+                    )
+                ],
             },
         ],
     }
@@ -160,6 +166,7 @@ def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
     assert "2.0 [1.0, 3.0]" in first
     assert 'alt="A rising line."' in first
     assert "<math" in first
+    assert 'href="../library/ground.html#recsys_lib.records.record"' in first
     assert "application/vnd" not in first
     assert not re.search(r'(?:src|href)="https?://', first)
     kept = json.loads((project / "_build/results/ch1.json").read_text())
@@ -251,7 +258,7 @@ def test_only_what_changed_runs_again(
     second = project / "chapters/02_other.md"
     text = CHAPTER.replace("ch1", "ch2").replace("fig-line", "fig-two")
     second.write_text(
-        text.replace("record(", "from recsys_lib import metrics\nrecord(", 1)
+        text.replace("record(", "from recsys_lib.metrics import accuracy\nrecord(", 1)
     )
     edit(
         project,
@@ -271,11 +278,11 @@ def test_only_what_changed_runs_again(
 
     assert set(reasons().values()) == {"first run"}
     assert all(why.startswith("unchanged") for why in reasons().values())
-    with (project / "recsys_lib/metrics.py").open("a") as module:
+    with (project / "recsys_lib/metrics/accuracy.py").open("a") as module:
         module.write("# changed\n")
     changed = reasons()
     assert changed["01_small"].startswith("unchanged")
-    assert changed["02_other"] == "changed: recsys_lib/metrics.py"
+    assert changed["02_other"] == "changed: recsys_lib/metrics/accuracy.py"
     (project / "data/ratings.csv").write_text("1,3\n")
     assert set(reasons().values()) == {"changed: data ratings.csv"}
     assert make("--again", "01") == 0

@@ -28,7 +28,7 @@ from book.pipeline.records.compare import (
     record_run,
     recorded_table,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running import edition
 from book.pipeline.running.edition import own_data
 from book.pipeline.running.execute import Run

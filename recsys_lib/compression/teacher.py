@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys_lib.arrays import Float32Array, IntArray
-from recsys_lib.artifacts import hashes_of, keep_arrays
+from recsys_lib.artifacts import cache_arrays, hashes_of
 from recsys_lib.embeddings.encoder import Encoder, load_encoder
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
@@ -66,7 +66,7 @@ def teacher_targets(
     folder = minilm_folder() if model is None else Path(model)
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
     chosen = [teacher.engine, teacher.precision, max_length]
-    cached = keep_arrays(
+    cached = cache_arrays(
         "targets", [hashes_of(folder), *chosen, given], lambda: _compute(teacher, given)
     )
     vectors, cls_vectors, means, counts = cached.arrays

@@ -82,8 +82,9 @@ class BufferPool:
     buffer holds whatever its last user wrote.
 
     Args:
-        shape, dtype: Of every buffer.
+        shape: Of every buffer.
         size: Buffers in the pool, >= 0.
+        dtype: Of every buffer.
 
     Attributes:
         requests, fresh: Calls of `acquire`, and those that had to allocate.

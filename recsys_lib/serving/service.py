@@ -49,7 +49,7 @@ def _whole(number: object) -> object:
 
 
 class Query(BaseModel):
-    """A request: items for a text, or for the ids of items interacted with before."""
+    """A request for items, by a text or by the ids of the items of a history."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE)
     text: Annotated[str, Field(min_length=1, max_length=2000)] = ""

@@ -12,7 +12,7 @@ import pytest
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
 from book.pipeline.printing.pages import ledger
 from book.pipeline.records.claims import Claim, judge_all
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.edition import fitting, left_out, note, own_data
 from book.pipeline.running.fingerprint import Inputs, fingerprint
 from recsys_lib.data import own as library

@@ -64,14 +64,14 @@ def naive_ranks(log, row, *, start, model, profile, shape, l2):
     now = np.array([row.timestamp])
     known = max(model.known_until(now, start)[0], start)
     past = log[log.timestamp < known]
-    met = interaction_matrix(past, shape)
+    matrix = interaction_matrix(past, shape)
     until = profile.known_until(now, start)[0]
     mine = log[(log.user == row.user) & (log.timestamp < until)]
     history = np.zeros(shape[1])
     history[mine.item] = 2.0 ** -((until - mine.timestamp) / profile.half_life_s)
-    scores = history @ fit_ease(met, l2=l2).weights.astype(float)
+    scores = history @ fit_ease(matrix, l2=l2).weights.astype(float)
     if mine.empty:
-        scores = met.toarray().sum(axis=0)
+        scores = matrix.toarray().sum(axis=0)
     seen = log[(log.user == row.user) & (log.timestamp < row.timestamp)].item
     others = np.delete(scores, [*seen, row.item])
     same = np.isclose(others, scores[row.item], rtol=1e-5, atol=1e-7)

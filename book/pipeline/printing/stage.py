@@ -12,10 +12,11 @@ import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
 from book.pipeline.records.claims import Judgement
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 from recsys_lib.records import RECORD_MIME
 
@@ -119,6 +120,8 @@ def stage(
     shutil.copytree(root / "book", folder, ignore=leave)
     shutil.copy(root / "_config.yml", folder)
     (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
+    pages = library_pages(root / "recsys_lib")
+    shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
     for name, text in generated.items():
         (folder / f"{name}.md").write_text(text)
     faults = []

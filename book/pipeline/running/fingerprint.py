@@ -91,12 +91,12 @@ def reached_files(code: Iterable[str], library: Path) -> dict[str, str]:
     Returns:
         Hashes by path, such as "recsys_lib/a/b.py"; "missing" for an import of nothing.
     """
-    sources = [source for cell in code for source in _sources(cell)]
+    sources = [source for cell in code for source in python_of(cell)]
     files = import_closure(sources, library).files
     return {name: sha[:16] for name, sha in files.items()}
 
 
-def _sources(cell: str) -> Iterator[str]:
+def python_of(cell: str) -> Iterator[str]:
     """The Python of a cell, and that in its strings: what a magic times, for one."""
     plain = TransformerManager().transform_cell(cell)
     yield plain
@@ -107,7 +107,7 @@ def _sources(cell: str) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
             case ast.Constant(value=str(text)) if "import" in text:
-                yield from _sources(text)
+                yield from python_of(text)
 
 
 def _locked_versions(lock: Path) -> str:
