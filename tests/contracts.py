@@ -148,6 +148,12 @@ class HistoryModelContract:
         again = model.score(csr_matrix((1, 5)))
         np.testing.assert_allclose(scores[1:], again, rtol=1e-4, atol=1e-5)
 
+    def test_an_empty_history_scores_as_popularity_or_zero(self, fit):
+        scores = fit(self.interactions).score(csr_matrix((1, 5)))[0]
+        # items 2, 0 and 3 have 3, 2 and 1 users
+        by_popularity = scores[2] > scores[0] > scores[3]
+        assert by_popularity or not scores.any()
+
     def test_no_histories_give_no_scores(self, fit):
         assert fit(self.interactions).score(csr_matrix((0, 5))).shape == (0, 5)
 
@@ -159,3 +165,8 @@ class HistoryModelContract:
     def test_histories_of_other_items_are_refused(self, fit):
         with pytest.raises(ValueError, match="histories must have 5 columns; got 4"):
             fit(self.interactions).score(csr_matrix((1, 4)))
+
+    def test_histories_that_are_not_finite_are_refused(self, fit):
+        history = csr_matrix([[1, 0, np.nan, 0, 0]])
+        with pytest.raises(ValueError, match="histories must be finite; got 1 NaN"):
+            fit(self.interactions).score(history)

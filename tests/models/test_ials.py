@@ -26,7 +26,7 @@ def objective(x, users, items, loss):
 
 
 def test_one_number_by_hand():
-    """One user met the first of two items; w (3/2 + 1/2 + 1/2 (1 + 1)) = 1."""
+    """One user has the first of two items; w (3/2 + 1/2 + 1/2 (1 + 1)) = 1."""
     loss = IalsLoss(unobserved=0.5, l2=0.25)
     model = FactorModel(np.array([[1.0], [1.0]], dtype=np.float32), loss)
     user = 1 / (0.5 * 2 + 1 + 0.25 * (1 + 0.5 * 2))
