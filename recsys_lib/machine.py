@@ -89,15 +89,15 @@ def map_in_threads(
 ) -> list[_Out]:
     """Results of a function for each value, in order; one thread for each core.
 
-    BLAS uses one thread meanwhile, so that all threads together use the cores once.
+    NumPy's BLAS uses one thread meanwhile: the threads do not compete for the cores.
 
     Args:
-        function: Safe to call from several threads. It gains where most of its time
-            passes in code that frees Python's global lock, such as NumPy's.
-        values: Its arguments.
+        function: Safe to call from several threads. Threads save time if most of it is
+            spent in code that releases Python's global lock, such as NumPy's.
+        values: Arguments of the function, one for each call.
 
     Raises:
-        Exception: The first that the function raises.
+        Exception: The first exception that the function raises.
 
     >>> map_in_threads(abs, [-1, 2])
     [1, 2]
