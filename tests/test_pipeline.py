@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from book.pipeline.__main__ import main, only_one
+from book.pipeline.__main__ import main
+from book.pipeline.build import only_one
 from book.pipeline.chapters import BookError, find_chapters
 from book.pipeline.printing.prose import bare_numerals, pictures_without_text
 from book.pipeline.records.claims import (
@@ -115,8 +116,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "_toc.yml").write_text(json.dumps(toc))
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for not_needed in ("_fetch", "_prepare"):  # its chapter reads neither
-        monkeypatch.setattr(f"book.pipeline.__main__.{not_needed}", lambda: None)
+    for not_needed in ("__main__.fetch", "build.prepare"):  # its chapter reads neither
+        monkeypatch.setattr(f"book.pipeline.{not_needed}", lambda: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -131,8 +132,8 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "index.html").write_text("printed")
         return folder
 
-    monkeypatch.setattr("book.pipeline.__main__.render", html)
-    monkeypatch.setattr("book.pipeline.__main__.is_printed", lambda *_: False)
+    monkeypatch.setattr("book.pipeline.build.render", html)
+    monkeypatch.setattr("book.pipeline.build.is_printed", lambda *_: False)
 
 
 def edit(project: Path, old: str, new: str, name: str = "chapters/01_small.md") -> None:

@@ -1,0 +1,245 @@
+"""A build of the book: run what changed, judge the claims, print the pages."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from book.pipeline.chapters import BookError, Chapter, find_chapters
+from book.pipeline.printing.pages import ledger, provenance
+from book.pipeline.printing.render import digest, is_printed, render, swap
+from book.pipeline.printing.stage import check_prose, stage
+from book.pipeline.records.claims import (
+    Claim,
+    Judgement,
+    again_command,
+    fallen,
+    judge_all,
+    load_claims,
+    timed_in,
+)
+from book.pipeline.records.compare import judge_recorded, recorded_table
+from book.pipeline.results import Results
+from book.pipeline.running import edition
+from book.pipeline.running.edition import own_data
+from book.pipeline.running.execute import Run
+from book.pipeline.running.fetch import fetch_data
+from book.pipeline.running.runs import run_chapters
+from recsys_lib.artifacts import cache_folder
+from recsys_lib.data.carried import data_folder
+from recsys_lib.data.dataset import Dataset
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.machine import describe_machine
+
+RECORDED = "book/results"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a build is asked for.
+
+    Attributes:
+        parameters: For every chapter: profile, device, seed.
+        selected: Numbers of the chapters to print; all of them when empty.
+        again: Numbers of chapters that run even if nothing changed.
+        strict: Whether a verdict that falls stops the build.
+    """
+
+    parameters: Mapping[str, object]
+    selected: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The runs of a build, their records, and how the claims were judged on them."""
+
+    runs: Mapping[Chapter, Run]
+    results: Results
+    judgements: Sequence[Judgement]
+
+
+def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judgement]]:
+    """Run what changed, judge every claim, print the book.
+
+    Args:
+        root: Of the project.
+        build_folder: `_build`, or another folder for a second book.
+        order: What to run and how.
+
+    Returns:
+        The first page, and the judgements of the verdicts that fall on this run.
+
+    Raises:
+        BookError: Naming what must be repaired; the last good book stays in place.
+    """
+    claims = check(root)  # before anything runs
+    own = own_data(order.parameters)
+    chapters = select_chapters(root, order.selected, own)
+    if outside := order.again - {c.number for c in chapters}:
+        raise BookError(f"AGAIN: {', '.join(sorted(outside))} is not to be printed")
+    measured = _measure(root, order, chapters, claims)
+    fell = fallen(measured.judgements)
+    if order.strict and fell:
+        raise BookError("\n".join([*map(str, fell), *advice(fell)]))
+    staged = build_folder / "stage"
+    _stage(staged, root, measured, claims, own)
+    html, made_of = build_folder / "html", digest(staged, root / "requirements.lock")
+    if is_printed(html, made_of):
+        print("The pages have not changed: nothing to print.")
+    else:
+        swap(render(staged, root, made_of, strict=not (own or order.selected)), html)
+    measured.results.save(build_folder / "results.new")
+    swap(build_folder / "results.new", build_folder / "results")
+    return html / "index.html", fell
+
+
+def _measure(
+    root: Path, order: Order, chapters: list[Chapter], claims: Sequence[Claim]
+) -> _Measured:
+    """Run what changed; if strict, run chapters again whose timed verdicts fell."""
+
+    def measure(again: frozenset[str]) -> _Measured:
+        runs = run_chapters(
+            chapters, order.parameters, root, again=again, prepare=prepare
+        )
+        results = _results(runs, root, order.parameters)
+        return _Measured(runs, results, judge_all(claims, results))
+
+    first = measure(order.again)
+    doubted = timed_in(fallen(first.judgements))
+    if not (order.strict and doubted):
+        return first
+    print(f"A timed verdict fell: measuring {', '.join(sorted(doubted))} again.")
+    return measure(doubted)
+
+
+def _stage(
+    folder: Path,
+    root: Path,
+    measured: _Measured,
+    claims: Sequence[Claim],
+    own: Dataset | None,
+) -> None:
+    results, judgements = measured.results, measured.judgements
+    recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
+    note = edition.note(own, select_chapters(root)) if own else ""
+    table = "" if own else recorded_table(results, recorded)
+    machine = describe_machine()
+    pages = {
+        "ledger": ledger(judgements, results, recorded),
+        "provenance": provenance(measured.runs, machine, recorded=table, note=note),
+    }
+    fell = fallen(judgements)
+    stage(folder, root, measured.runs, results, pages, note=note, fallen=fell)
+
+
+def _results(
+    runs: Mapping[Chapter, Run], root: Path, parameters: Mapping[str, object]
+) -> Results:
+    """The records of the runs, and the facts that `run.*` citations may name."""
+    own = own_data(parameters)
+    every = {c.key for c in find_chapters(root / "chapters")}
+    return Results(
+        {chapter.key: run.records for chapter, run in runs.items()},
+        {
+            **parameters,
+            **({"dataset": own.name} if own else {}),
+            **asdict(describe_machine()),
+            "absent": sorted(every - {c.key for c in runs}),
+            "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},
+            "inputs": {c.key: run.parts for c, run in runs.items()},
+        },
+    )
+
+
+def advice(fell: Iterable[Judgement]) -> list[str]:
+    """What to do about timed verdicts that fall; empty if none of them is timed."""
+    command = again_command(fell)
+    return [f"A timed one may be bad luck: {command} measures anew."] if command else []
+
+
+def select_chapters(
+    root: Path, numbers: frozenset[str] = frozenset(), own: Dataset | None = None
+) -> list[Chapter]:
+    """Find the chapters with these numbers; all of them if no number is given.
+
+    Args:
+        root: Of the project.
+        numbers: Such as "04".
+        own: The reader's data; then only the chapters that can run on them.
+
+    Raises:
+        BookError: If no chapter has a number, or no chapter can run on the data.
+    """
+    every = find_chapters(root / "chapters")
+    if unknown := numbers - {chapter.number for chapter in every}:
+        raise BookError(
+            f"no chapter {', '.join(sorted(unknown))} in {root / 'chapters'}"
+        )
+    chosen = [c for c in every if not numbers or c.number in numbers]
+    return edition.fitting(chosen, own) if own else chosen
+
+
+def check(root: Path) -> list[Claim]:
+    """Check the prose of every page, and the claims, without running anything.
+
+    Returns:
+        The claims.
+
+    Raises:
+        BookError: Listing every fault.
+    """
+    texts = [
+        (f"{chapter.stem}, {place}", text)
+        for chapter in find_chapters(root / "chapters")
+        for place, text in chapter.prose
+    ]
+    pages = sorted((root / "book").glob("*.md"))
+    texts += [(path.name, path.read_text()) for path in pages]
+    claims = load_claims(root / "book/claims.yml")
+    if faults := [fault for where, text in texts for fault in check_prose(where, text)]:
+        raise BookError("\n".join(faults))
+    return claims
+
+
+def fetch() -> None:
+    """Download the data unless they are there, and say so."""
+    fetched = fetch_data(data_folder())
+    print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
+
+
+def prepare() -> None:
+    """Convert the model for this machine and choose its engine, before chapters run."""
+    load_encoder()
+    print(f"model: ready in {cache_folder()}")
+
+
+def choose_device(name: str) -> str:
+    """Resolve `auto`: the GPU if there is one.
+
+    Raises:
+        BookError: If a GPU is asked for and there is none.
+    """
+    gpu = describe_machine().gpu
+    if name == "cuda" and not gpu:
+        raise BookError("DEVICE=cuda: this machine shows no NVIDIA GPU; use DEVICE=cpu")
+    return name if name != "auto" else "cuda" if gpu else "cpu"
+
+
+@contextlib.contextmanager
+def only_one(build_folder: Path) -> Iterator[None]:
+    """Lock the build folder, until the block or the process ends.
+
+    Raises:
+        BookError: If another build holds the lock.
+    """
+    build_folder.mkdir(parents=True, exist_ok=True)
+    with (build_folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BookError(f"another build is writing to {build_folder}") from error
+        yield
