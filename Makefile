@@ -37,7 +37,7 @@ help:
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
-	@echo "make check  ruff, mypy, spelling, numerals in prose"
+	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
 	@echo "            QPS=200, by the last book or RESULTS=<folder of recorded results>"
@@ -92,6 +92,7 @@ check: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(ENV)/bin/lint-imports --no-logo --no-cache
 	$(ENV)/bin/codespell
 	$(PY) -m book.pipeline check
 

@@ -1,4 +1,4 @@
-"""What is kept on disk is made anew if what it depends on changes, and only then."""
+"""Cached artifacts are made again if something they depend on changes, only then."""
 
 import shutil
 from dataclasses import replace
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_lib import artifacts as kept
-from recsys_lib import imports
+from recsys_lib import artifacts, imports
 from recsys_lib.artifacts import cache_folder
 from recsys_lib.compression.distillation import distil_static, static_student
 from recsys_lib.compression.teacher import ask_teacher
@@ -95,7 +94,7 @@ def test_a_change_of_code(model, monkeypatch, file, expected):
     ],
 )
 @pytest.mark.usefixtures("reread")
-def test_another_version_beneath(model, monkeypatch, package, expected):
+def test_another_version_of_a_package(model, monkeypatch, package, expected):
     version = imports._version
 
     def changed(name: str) -> str:
@@ -108,7 +107,7 @@ def test_another_version_beneath(model, monkeypatch, package, expected):
 @pytest.mark.usefixtures("filled_cache")
 def test_another_processor(model, monkeypatch):
     other = replace(describe_machine(), cpu="another processor")
-    for module in (kept, engine_choice):
+    for module in (artifacts, engine_choice):
         monkeypatch.setattr(module, "describe_machine", lambda: other)
     assert made_of(model) == TIMED
 
@@ -117,7 +116,7 @@ def test_another_processor(model, monkeypatch):
 def test_another_number_of_cores(model, monkeypatch):
     """What takes all of them is timed anew; one thread decides on an engine."""
     other = replace(describe_machine(), cores=99)
-    for module in (kept, engine_choice):
+    for module in (artifacts, engine_choice):
         monkeypatch.setattr(module, "describe_machine", lambda: other)
     assert made_of(model) == TIMED - {"choice"}
 

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 
-from recsys_lib.artifacts import keep
+from recsys_lib.artifacts import cache_files
 from recsys_lib.compression.teacher import Lessons
 from recsys_lib.embeddings.static import StaticEncoder
 from recsys_lib.models.training import LearningCurve, Report, train
@@ -127,7 +127,7 @@ def distil_static(
         (folder / "curve.json").write_text(json.dumps(dataclasses.asdict(curve)))
 
     made_of = [rows, targets, start.table, dataclasses.asdict(options), n_validation]
-    folder = keep("students", made_of, make, timed=True)
+    folder = cache_files("students", made_of, make, timed=True)
     notes = json.loads((folder / "curve.json").read_text())
     lists = {name: tuple(notes[name]) for name in ("train_loss", "validation")}
     encoder = StaticEncoder(start.tokenizer, np.load(folder / "table.npy"))

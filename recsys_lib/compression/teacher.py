@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.artifacts import hashes_of, keep_arrays
+from recsys_lib.artifacts import cache_arrays, hashes_of
 from recsys_lib.embeddings.encoder import Encoder, load_encoder
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
@@ -70,7 +70,7 @@ def ask_teacher(
     folder = minilm_folder() if model is None else Path(model)
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
     chosen = [teacher.engine, teacher.precision, max_length]
-    kept = keep_arrays(
+    kept = cache_arrays(
         "lessons", [hashes_of(folder), *chosen, given], lambda: _answers(teacher, given)
     )
     vectors, cls_vectors, means, counts = kept.arrays

@@ -1,9 +1,10 @@
-"""How good is a ranking: area under the ROC curve, and top-k metrics user by user.
+"""Ranking metrics: area under the ROC curve, and top-k metrics for each user.
 
 The top-k metrics take ``recommended`` (n_users, k): item codes, best first, -1 in an
-empty slot; and ``relevant`` (n_users, n_items), sparse, non-zero where right. They
-return one value per user: a mean and its interval come from one array. A user with
-nothing relevant has no recall: such rows are refused, `users_with` finds the others.
+empty slot; and ``relevant`` (n_users, n_items): sparse, non-zero for relevant items.
+They return one value per user, from which a mean and its interval can be computed.
+Recall is undefined for a user without relevant items: such a row is an error, and
+`users_with` selects the other users.
 """
 
 from dataclasses import dataclass
@@ -14,38 +15,34 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.stats import rankdata
 
-from recsys_lib.arrays import Float64Array
-from recsys_lib.metrics.intervals import Interval
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-_Labelled = tuple[Bools, Floats]
+from recsys_lib.arrays import BoolArray, Float64Array, IntArray
+from recsys_lib.metrics.intervals import LEVEL, Interval
 
 
 @dataclass(frozen=True)
 class RocCurve:
-    """False- and true-positive rate (n,) of the cases at or above each threshold.
+    """False- and true-positive rates (n,) for scores at or above each threshold (n,).
 
-    Thresholds are the distinct scores, descending, after an infinite one at (0, 0).
+    Thresholds are the distinct scores in descending order, after infinity at (0, 0).
     """
 
-    fpr: Floats
-    tpr: Floats
-    thresholds: Floats
+    fpr: Float64Array
+    tpr: Float64Array
+    thresholds: Float64Array
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive outranks a negative, in [0, 1].
-
-    A tie counts one half.
+    """Area under the ROC curve: how often a positive scores above a negative.
 
     Args:
         labels: (n,) zeros and ones, both present.
         scores: (n,) numbers, higher for more likely positive.
 
+    Returns:
+        Fraction of the pairs in [0, 1]; a tie counts one half.
+
     Raises:
-        ValueError: If one class is missing, a label is not 0 or 1, a score is NaN.
+        ValueError: If a class is missing, a label is not 0 or 1, or a score is NaN.
 
     Source: Hanley & McNeil, Radiology 143(1), 1982,
     doi 10.1148/radiology.143.1.7063747.
@@ -62,17 +59,15 @@ def auc_interval(
     scores: npt.ArrayLike,
     *,
     baseline: npt.ArrayLike | None = None,
-    level: float = 0.95,
 ) -> Interval:
-    """Interval of the AUC, or of its gain over the scores of a baseline.
+    """95 % interval of the AUC, or of its gain over a baseline, by DeLong's method.
 
-    A normal approximation: too narrow (0, even) where the classes part perfectly.
+    The normal approximation is too narrow near an AUC of 1, where it has width 0.
 
     Args:
         labels: (n,) zeros and ones, both at least twice.
         scores: (n,) numbers.
         baseline: (n,) scores of another model for the same cases, optional.
-        level: Coverage, fraction in (0, 1).
 
     Raises:
         ValueError: If a class has fewer than two cases, or as `auc` does.
@@ -85,20 +80,18 @@ def auc_interval(
     positive, ranked = _checked_labels(labels, scores)
     if min(positive.sum(), (~positive).sum()) < 2:
         raise ValueError("each class must have two cases; got one")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1); got {level}")
     of_positives, of_negatives = _placements(positive, ranked)
     if baseline is not None:
         others = _placements(*_checked_labels(labels, baseline))
         of_positives, of_negatives = of_positives - others[0], of_negatives - others[1]
     variance = sum(x.var(ddof=1) / len(x) for x in (of_positives, of_negatives))
-    half = NormalDist().inv_cdf((1 + level) / 2) * float(np.sqrt(variance))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(variance))
     value = float(of_positives.mean())
     return Interval(value, value - half, value + half, len(positive))
 
 
 def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
-    """Trace the true against the false-positive rate over all thresholds.
+    """True-positive against false-positive rate over all thresholds.
 
     Args:
         labels: (n,) zeros and ones, both present.
@@ -117,185 +110,6 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
         for side in (~positive, positive)
     ]
     return RocCurve(rates[0], rates[1], np.r_[np.inf, -thresholds])
-
-
-def users_with(relevant: csr_matrix) -> Ints:
-    """Rows that have something relevant, ascending: (n,) user codes.
-
-    >>> users_with(csr_matrix([[0, 1], [0, 0], [1, 1]])).tolist()
-    [0, 2]
-    """
-    return np.flatnonzero(_relevant_keys(relevant)[1])
-
-
-def precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Fraction of the k slots that hold a relevant item; an empty slot is a miss.
-
-    Args:
-        recommended: (n_users, k) distinct item codes, -1 for an empty slot.
-        relevant: (n_users, n_items) sparse.
-
-    Returns:
-        (n_users,) fractions in [0, 1].
-
-    Raises:
-        ValueError: If a user has nothing relevant, shapes differ, codes repeat.
-
-    >>> precision_at_k(np.array([[2, 0]]), csr_matrix([[1, 1, 0]])).tolist()
-    [0.5]
-    """
-    return np.asarray(_hits(recommended, relevant)[0].mean(axis=1))
-
-
-def recall_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Fraction of a user's relevant items among the k; arguments as `precision_at_k`.
-
-    >>> recall_at_k(np.array([[2, 0, 1]]), csr_matrix([[1, 1, 0, 1]])).round(3).tolist()
-    [0.667]
-    """
-    hits, n_relevant = _hits(recommended, relevant)
-    return np.asarray(hits.sum(axis=1) / n_relevant)
-
-
-def ndcg_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Discounted gain 1 / log2(1 + rank), over that of ``min(k, relevant)`` first hits.
-
-    Relevance is binary; arguments and errors as `precision_at_k`.
-
-    Source: Järvelin & Kekäläinen, TOIS 20(4), 2002, doi 10.1145/582415.582418.
-
-    >>> ndcg_at_k(np.array([[2, 0]]), csr_matrix([[1, 0, 0]])).round(3).tolist()
-    [0.631]
-    """
-    hits, n_relevant = _hits(recommended, relevant)
-    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = discounts.cumsum()[np.minimum(n_relevant, hits.shape[1]) - 1]
-    return np.asarray(hits @ discounts / ideal)
-
-
-def average_precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Sum of the precision at each hit among the k, over the number relevant.
-
-    The divisor is all that is relevant, also beyond k, as in the recommenders
-    benchmark; arguments as `precision_at_k`. Its mean over users is MAP.
-
-    >>> average_precision_at_k(np.array([[0, 2, 1]]), csr_matrix([[1, 1, 0]])).tolist()
-    [0.8333333333333333]
-    """
-    hits, n_relevant = _hits(recommended, relevant)
-    precisions = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return np.asarray((precisions * hits).sum(axis=1) / n_relevant)
-
-
-def coverage(recommended: Ints, n_items: int) -> float:
-    """Fraction of the catalogue that appears in at least one list.
-
-    Raises:
-        ValueError: If a code lies outside the catalogue or a list repeats one.
-
-    >>> coverage(np.array([[0, 1], [1, -1]]), n_items=4)
-    0.5
-    """
-    shown = np.unique(_checked_lists(recommended, n_items))
-    return float((shown >= 0).sum() / n_items)
-
-
-def intra_list_diversity(recommended: Ints, vectors: npt.ArrayLike) -> Floats:
-    """Mean of 1 - cosine over the pairs of items of each list.
-
-    Args:
-        recommended: (n_users, k) item codes, at least two in each row.
-        vectors: (n_items, dim); a zero vector has cosine 0 with every other.
-
-    Returns:
-        (n_users,) in [0, 2].
-
-    Raises:
-        ValueError: If a list has fewer than two items or a vector is not finite.
-
-    Source: Ziegler et al., WWW 2005, doi 10.1145/1060745.1060754.
-
-    >>> intra_list_diversity(np.array([[0, 1]]), [[1.0, 0.0], [0.0, 2.0]]).tolist()
-    [1.0]
-    """
-    units = np.asarray(vectors, dtype=np.float64)
-    if units.ndim != 2 or not np.isfinite(units).all():
-        raise ValueError(f"vectors must be (n_items, dim), finite; got {units.shape}")
-    norms = np.linalg.norm(units, axis=1, keepdims=True)
-    units = units / np.where(norms == 0, 1, norms)
-    lists = _checked_lists(recommended, len(units))
-    size = (lists >= 0).sum(axis=1)
-    if (size < 2).any():
-        raise ValueError(f"a list must have two items; got {(size < 2).sum()} shorter")
-    starts = np.r_[0, size.cumsum()]
-    members = csr_matrix(
-        (np.ones(starts[-1]), lists[lists >= 0], starts), (len(lists), len(units))
-    )
-    own, total = members @ (units**2).sum(axis=1), members @ units
-    cosines = ((total**2).sum(axis=1) - own) / (size * (size - 1))
-    return np.asarray(np.clip(1 - cosines, 0, 2))
-
-
-def _checked_labels(labels: npt.ArrayLike, scores: npt.ArrayLike) -> _Labelled:
-    truth, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if truth.ndim != 1 or truth.shape != ranked.shape:
-        got = f"got {truth.shape} and {ranked.shape}"
-        raise ValueError(f"labels and scores must both be (n,); {got}")
-    if np.isnan(ranked).any():
-        raise ValueError(f"scores must not be NaN; got {np.isnan(ranked).sum()} NaN")
-    classes = np.unique(truth)
-    if not np.array_equal(classes, [0, 1]):
-        raise ValueError(f"labels must hold both 0 and 1; got {classes[:5].tolist()}")
-    return truth.astype(bool), ranked
-
-
-def _placements(positive: Bools, scores: Floats) -> tuple[Floats, Floats]:
-    """For each positive the part of the negatives below it, and the other way round."""
-    wins, losses = scores[positive], scores[~positive]
-    return _fraction_below(wins, losses), 1 - _fraction_below(losses, wins)
-
-
-def _fraction_below(scores: Floats, others: Floats) -> Floats:
-    """Part of the others that lies below each score, a tie counting one half."""
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, scores, side="left")
-    return (below + np.searchsorted(ordered, scores, side="right")) / (2 * len(ordered))
-
-
-def _relevant_keys(relevant: csr_matrix) -> tuple[Ints, Ints]:
-    n_users, n_items = relevant.shape
-    rows, columns = relevant.nonzero()
-    keys = np.unique(rows.astype(np.int64) * n_items + columns)
-    return keys, np.bincount(keys // n_items, minlength=n_users)
-
-
-def _hits(recommended: Ints, relevant: csr_matrix) -> tuple[Bools, Ints]:
-    """Which slots hold a relevant item (n_users, k), and how many each user has."""
-    lists = _checked_lists(recommended, relevant.shape[1])
-    keys, n_relevant = _relevant_keys(relevant)
-    if len(lists) != len(n_relevant):
-        got = f"got {len(lists)} and {len(n_relevant)} rows"
-        raise ValueError(f"recommended and relevant must have the same users; {got}")
-    if not n_relevant.all():
-        got = f"got {(n_relevant == 0).sum()} without (users_with finds the others)"
-        raise ValueError(f"every user must have a relevant item; {got}")
-    users = np.arange(len(lists))[:, None]
-    return np.isin(users * relevant.shape[1] + lists, keys) & (lists >= 0), n_relevant
-
-
-def _checked_lists(recommended: Ints, n_items: int) -> Ints:
-    lists = np.asarray(recommended)
-    if lists.ndim != 2 or lists.size == 0 or lists.dtype.kind not in "iu":
-        got = f"got {lists.dtype} of shape {lists.shape}"
-        raise ValueError(f"recommended must be (n_users, k) integers, not empty; {got}")
-    low, high = lists.min(), lists.max()
-    if low < -1 or high >= n_items:
-        raise ValueError(f"codes must lie in [-1, {n_items}); got {low}..{high}")
-    ordered = np.sort(lists, axis=1)
-    repeated = ((np.diff(ordered) == 0) & (ordered[:, 1:] >= 0)).any(axis=1)
-    if repeated.any():
-        raise ValueError(f"a list must not repeat items; got {repeated.sum()} that do")
-    return lists.astype(np.int64)
 
 
 def user_aucs(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> Float64Array:
@@ -350,6 +164,132 @@ def mean_auc(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
     return float(defined.mean())
 
 
+def users_with(relevant: csr_matrix) -> IntArray:
+    """Users with at least one relevant item: (n,) row numbers, ascending.
+
+    >>> users_with(csr_matrix([[0, 1], [0, 0], [1, 1]])).tolist()
+    [0, 2]
+    """
+    return np.flatnonzero(_relevant_keys(relevant)[1])
+
+
+def precision_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Fraction of the k slots that hold a relevant item; an empty slot is a miss.
+
+    Args:
+        recommended: (n_users, k) distinct item codes, -1 for an empty slot.
+        relevant: (n_users, n_items) sparse.
+
+    Returns:
+        (n_users,) fractions in [0, 1].
+
+    Raises:
+        ValueError: If a user has no relevant item, the numbers of users differ, or a
+            list repeats an item or holds a code outside the catalogue.
+
+    >>> precision_at_k(np.array([[2, 0]]), csr_matrix([[1, 1, 0]])).tolist()
+    [0.5]
+    """
+    return np.asarray(_hits(recommended, relevant)[0].mean(axis=1))
+
+
+def recall_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Fraction of a user's relevant items that are among the k recommended.
+
+    Arguments, result and errors as in `precision_at_k`.
+
+    >>> recall_at_k(np.array([[2, 0, 1]]), csr_matrix([[1, 1, 0, 1]])).round(3).tolist()
+    [0.667]
+    """
+    hits, n_relevant = _hits(recommended, relevant)
+    return np.asarray(hits.sum(axis=1) / n_relevant)
+
+
+def ndcg_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Discounted gain of the hits, over that of the best list.
+
+    A hit adds 1 / log2(1 + rank). Relevance is binary; the best list starts with
+    ``min(k, n_relevant)`` hits. Arguments, result and errors as in `precision_at_k`.
+
+    Source: Järvelin & Kekäläinen, TOIS 20(4), 2002, doi 10.1145/582415.582418.
+
+    >>> ndcg_at_k(np.array([[2, 0]]), csr_matrix([[1, 0, 0]])).round(3).tolist()
+    [0.631]
+    """
+    hits, n_relevant = _hits(recommended, relevant)
+    discounts = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = discounts.cumsum()[np.minimum(n_relevant, hits.shape[1]) - 1]
+    return np.asarray(hits @ discounts / ideal)
+
+
+def average_precision_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Sum of the precision at each hit, divided by the number of relevant items.
+
+    The divisor counts all relevant items, even if there are more than k, as in the
+    recommenders benchmark. Arguments, result and errors as in `precision_at_k`. MAP is
+    the mean over users.
+
+    >>> average_precision_at_k(np.array([[0, 2, 1]]), csr_matrix([[1, 1, 0]])).tolist()
+    [0.8333333333333333]
+    """
+    hits, n_relevant = _hits(recommended, relevant)
+    precisions = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
+    return np.asarray((precisions * hits).sum(axis=1) / n_relevant)
+
+
+def coverage(recommended: IntArray, n_items: int) -> float:
+    """Fraction of the catalogue that appears in at least one list.
+
+    Args:
+        recommended: (n_users, k) distinct item codes, -1 for an empty slot.
+        n_items: Size of the catalogue.
+
+    Raises:
+        ValueError: If a code lies outside the catalogue or a list repeats an item.
+
+    >>> coverage(np.array([[0, 1], [1, -1]]), n_items=4)
+    0.5
+    """
+    shown = np.unique(_checked_lists(recommended, n_items))
+    return float((shown >= 0).sum() / n_items)
+
+
+def intra_list_diversity(recommended: IntArray, vectors: npt.ArrayLike) -> Float64Array:
+    """Mean of 1 - cosine over the pairs of items in each list.
+
+    Args:
+        recommended: (n_users, k) item codes, at least two in each row.
+        vectors: (n_items, dim); a zero vector has cosine 0 with every other.
+
+    Returns:
+        (n_users,) in [0, 2].
+
+    Raises:
+        ValueError: If a list has fewer than two items or a vector is not finite.
+
+    Source: Ziegler et al., WWW 2005, doi 10.1145/1060745.1060754.
+
+    >>> intra_list_diversity(np.array([[0, 1]]), [[1.0, 0.0], [0.0, 2.0]]).tolist()
+    [1.0]
+    """
+    units = np.asarray(vectors, dtype=np.float64)
+    if units.ndim != 2 or not np.isfinite(units).all():
+        raise ValueError(f"vectors must be (n_items, dim), finite; got {units.shape}")
+    norms = np.linalg.norm(units, axis=1, keepdims=True)
+    units = units / np.where(norms == 0, 1, norms)
+    lists = _checked_lists(recommended, len(units))
+    size = (lists >= 0).sum(axis=1)
+    if (size < 2).any():
+        raise ValueError(f"a list must have two items; got {(size < 2).sum()} shorter")
+    starts = np.r_[0, size.cumsum()]
+    members = csr_matrix(
+        (np.ones(starts[-1]), lists[lists >= 0], starts), (len(lists), len(units))
+    )
+    own, total = members @ (units**2).sum(axis=1), members @ units
+    cosines = ((total**2).sum(axis=1) - own) / (size * (size - 1))
+    return np.asarray(np.clip(1 - cosines, 0, 2))
+
+
 def overlap(lists: npt.ArrayLike, others: npt.ArrayLike) -> Float64Array:
     """Share of the entries of each list that its partner contains, too.
 
@@ -370,3 +310,70 @@ def overlap(lists: npt.ArrayLike, others: npt.ArrayLike) -> Float64Array:
     """
     pairs = zip(np.asarray(lists), np.asarray(others), strict=True)
     return np.array([np.isin(ours, theirs).mean() for ours, theirs in pairs])
+
+
+def _checked_labels(
+    labels: npt.ArrayLike, scores: npt.ArrayLike
+) -> tuple[BoolArray, Float64Array]:
+    truth, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != ranked.shape:
+        got = f"got {truth.shape} and {ranked.shape}"
+        raise ValueError(f"labels and scores must both be (n,); {got}")
+    if np.isnan(ranked).any():
+        raise ValueError(f"scores must not be NaN; got {np.isnan(ranked).sum()} NaN")
+    classes = np.unique(truth)
+    if not np.array_equal(classes, [0, 1]):
+        raise ValueError(f"labels must hold both 0 and 1; got {classes[:5].tolist()}")
+    return truth.astype(bool), ranked
+
+
+def _placements(
+    positive: BoolArray, scores: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Fraction of negatives below each positive, of positives above each negative."""
+    wins, losses = scores[positive], scores[~positive]
+    return _fraction_below(wins, losses), 1 - _fraction_below(losses, wins)
+
+
+def _fraction_below(scores: Float64Array, others: Float64Array) -> Float64Array:
+    """Fraction of the others below each score; a tie counts one half."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, scores, side="left")
+    return (below + np.searchsorted(ordered, scores, side="right")) / (2 * len(ordered))
+
+
+def _relevant_keys(relevant: csr_matrix) -> tuple[IntArray, IntArray]:
+    """Sorted ``user * n_items + item`` of relevant pairs, and their number by user."""
+    n_users, n_items = relevant.shape
+    rows, columns = relevant.nonzero()
+    keys = np.unique(rows.astype(np.int64) * n_items + columns)
+    return keys, np.bincount(keys // n_items, minlength=n_users)
+
+
+def _hits(recommended: IntArray, relevant: csr_matrix) -> tuple[BoolArray, IntArray]:
+    """Which slots hold a relevant item (n_users, k), and how many each user has."""
+    lists = _checked_lists(recommended, relevant.shape[1])
+    keys, n_relevant = _relevant_keys(relevant)
+    if len(lists) != len(n_relevant):
+        got = f"got {len(lists)} and {len(n_relevant)} rows"
+        raise ValueError(f"recommended and relevant must have the same users; {got}")
+    if not n_relevant.all():
+        got = f"got {(n_relevant == 0).sum()} without (users_with selects the others)"
+        raise ValueError(f"every user must have a relevant item; {got}")
+    users = np.arange(len(lists))[:, None]
+    return np.isin(users * relevant.shape[1] + lists, keys) & (lists >= 0), n_relevant
+
+
+def _checked_lists(recommended: IntArray, n_items: int) -> IntArray:
+    lists = np.asarray(recommended)
+    if lists.ndim != 2 or lists.size == 0 or lists.dtype.kind not in "iu":
+        got = f"got {lists.dtype} of shape {lists.shape}"
+        raise ValueError(f"recommended must be (n_users, k) integers, not empty; {got}")
+    low, high = lists.min(), lists.max()
+    if low < -1 or high >= n_items:
+        raise ValueError(f"codes must lie in [-1, {n_items}); got {low}..{high}")
+    ordered = np.sort(lists, axis=1)
+    repeated = ((np.diff(ordered) == 0) & (ordered[:, 1:] >= 0)).any(axis=1)
+    if repeated.any():
+        raise ValueError(f"a list must not repeat items; got {repeated.sum()} that do")
+    return lists.astype(np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.arrays import Float32Array, IntArray
-from recsys_lib.huge_pages import huge_pages
+from recsys_lib.machine import huge_pages
 from recsys_lib.ranking.faiss_store import Kind, VectorStore, faiss
 from recsys_lib.ranking.top_n import TopN
 

@@ -9,16 +9,16 @@ from recsys_lib.data.dataset import interaction_matrix, most_rated
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.incremental_ease import IncrementalEase
-from recsys_lib.serving.freshness import Clock, replay, visits
+from recsys_lib.serving.freshness import UpdateSchedule, replay_log, visits
 
 few = settings(max_examples=settings.default.max_examples // 2)
-NEVER, DAILY, LIVE = Clock(np.inf), Clock(10), Clock()
+NEVER, DAILY, LIVE = UpdateSchedule(np.inf), UpdateSchedule(10), UpdateSchedule()
 PROFILES = {
     "live": LIVE,
-    "late": Clock(delay_s=3),
+    "late": UpdateSchedule(delay_s=3),
     "daily": DAILY,
     "never": NEVER,
-    "recent": Clock(half_life_s=5),
+    "recent": UpdateSchedule(half_life_s=5),
 }
 
 
@@ -118,27 +118,27 @@ def test_a_weighted_history_scores_as_ease_does():
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
 
 
-# ------------------------------------------------------------------------ clocks
+# ------------------------------------------------------------------------ schedules
 
 
 @pytest.mark.parametrize(
-    ("clock", "expected"),
+    ("schedule", "expected"),
     [
         (LIVE, [100, 107, 123]),
         (DAILY, [100, 100, 120]),
         (NEVER, [100, 100, 100]),
-        (Clock(delay_s=5), [95, 102, 118]),
-        (Clock(10, delay_s=5), [95, 100, 118]),
+        (UpdateSchedule(delay_s=5), [95, 102, 118]),
+        (UpdateSchedule(10, delay_s=5), [95, 100, 118]),
     ],
 )
-def test_a_clock_tells_what_is_known(clock, expected):
-    assert clock.until(np.array([100, 107, 123]), 100).tolist() == expected
+def test_a_schedule_sets_what_is_known(schedule, expected):
+    assert schedule.known_until(np.array([100, 107, 123]), 100).tolist() == expected
 
 
 @pytest.mark.parametrize("wrong", [(-1,), (0, -1), (0, 0, 0), (np.nan,)])
-def test_a_clock_refuses_times_out_of_range(wrong):
+def test_a_schedule_refuses_times_out_of_range(wrong):
     with pytest.raises(ValueError, match="every_s, delay_s must be >= 0"):
-        Clock(*wrong)
+        UpdateSchedule(*wrong)
 
 
 def test_visits_begin_after_a_gap():
@@ -154,10 +154,10 @@ def test_visits_begin_after_a_gap():
 def naive_ranks(log, row, *, start, model, profile, shape, l2):
     """Everything anew for one event; its first and last place among equals."""
     now = np.array([row.timestamp])
-    known = max(model.until(now, start)[0], start)
+    known = max(model.known_until(now, start)[0], start)
     past = log[log.timestamp < known]
     met = interaction_matrix(past, shape)
-    until = profile.until(now, start)[0]
+    until = profile.known_until(now, start)[0]
     mine = log[(log.user == row.user) & (log.timestamp < until)]
     history = np.zeros(shape[1])
     history[mine.item] = 2.0 ** -((until - mine.timestamp) / profile.half_life_s)
@@ -172,11 +172,13 @@ def naive_ranks(log, row, *, start, model, profile, shape, l2):
 
 
 @few
-@given(st.integers(0, 10**6), st.sampled_from([LIVE, DAILY, NEVER, Clock(0, 7)]))
+@given(
+    st.integers(0, 10**6), st.sampled_from([LIVE, DAILY, NEVER, UpdateSchedule(0, 7)])
+)
 def test_replay_is_what_fitting_anew_for_each_event_gives(seed, model):
     log, shape, start = events(seed), (5, 8), 15
     options = {"start": start, "model": model, "l2": 2}
-    ranks = replay(log, shape, profiles=PROFILES, **options)
+    ranks = replay_log(log, shape, profiles=PROFILES, **options)
     assert ranks.index.equals(
         log[log.timestamp >= start].sort_values("timestamp", kind="stable").index
     )
@@ -191,14 +193,14 @@ def test_replay_is_what_fitting_anew_for_each_event_gives(seed, model):
 def test_a_planted_future_changes_no_earlier_prediction(seed, model):
     log, moment = events(seed, n=30), 30
     options = {"start": 10, "model": model, "profiles": PROFILES, "l2": 2}
-    # from that second on, everybody meets other items than in truth
+    # from that second on, everybody interacts with other items
     planted = log.copy()
     later = planted.timestamp >= moment
     free = events(seed, n=40)[30:]
     planted = pd.concat([planted[~later], free.assign(timestamp=moment)])
-    kept = log.index[(log.timestamp >= 10) & (log.timestamp <= moment)]
-    true, other = (replay(x, (5, 8), **options) for x in (log, planted))
-    both = [x for x in kept if x in other.index and log.timestamp[x] < moment]
+    predicted = log.index[(log.timestamp >= 10) & (log.timestamp <= moment)]
+    true, other = (replay_log(x, (5, 8), **options) for x in (log, planted))
+    both = [x for x in predicted if x in other.index and log.timestamp[x] < moment]
     assert other.loc[both].equals(true.loc[both])
 
 
@@ -208,18 +210,18 @@ def test_a_planted_event_of_the_same_second_is_not_seen():
         columns=["user", "item", "timestamp"],
     )
     options = {"start": 5, "model": LIVE, "profiles": {"live": LIVE}, "l2": 1}
-    told = replay(log, (5, 3), **options)["live"]
-    assert told.tolist() == [1.5, 1.0], "item 0 of user 3 tells of item 1"
+    ranks = replay_log(log, (5, 3), **options)["live"]
+    assert ranks.tolist() == [1.5, 1.0], "item 0 of user 3 predicts item 1"
     same = log.assign(timestamp=log.timestamp.replace(9, 5))
-    assert replay(same, (5, 3), **options)["live"].tolist() == [1.5, 1.5]
+    assert replay_log(same, (5, 3), **options)["live"].tolist() == [1.5, 1.5]
 
 
 def test_only_the_rows_asked_are_predicted_and_all_are_learned():
     log, shape = events(3, n_users=30, n_items=20, n=400), (30, 20)
     asked = np.arange(400) % 3 == 0
     options = {"start": 15, "model": LIVE, "profiles": PROFILES, "l2": 2}
-    every, some = replay(log, shape, **options), log.index[asked]
-    part = replay(log, shape, asked=asked, **options)
+    every, some = replay_log(log, shape, **options), log.index[asked]
+    part = replay_log(log, shape, asked=asked, **options)
     assert part.index.equals(every.index[every.index.isin(some)])
     same = (part == every.loc[part.index]).to_numpy()
     assert same.mean() > 0.95, "all but where rounding parts equal scores"
@@ -256,10 +258,10 @@ def test_histories_of_other_items_are_refused():
 def test_replay_needs_a_past_and_a_future(start):
     options = {"model": LIVE, "profiles": PROFILES}
     with pytest.raises(ValueError, match="events must lie on both sides of start"):
-        replay(events(1), (5, 8), start=start, **options)
+        replay_log(events(1), (5, 8), start=start, **options)
 
 
 def test_replay_refuses_a_pair_that_repeats():
     log = pd.concat([events(1)] * 2)
     with pytest.raises(ValueError, match="none twice"):
-        replay(log, (5, 8), start=15, model=LIVE, profiles=PROFILES)
+        replay_log(log, (5, 8), start=15, model=LIVE, profiles=PROFILES)
