@@ -55,7 +55,7 @@ def _values(folder: Path, key: str) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan for an objective, or what is missing to make one; 1 if unmet."""
     parser = argparse.ArgumentParser(
-        prog="book.pipeline.records.plan", description=__doc__
+        prog="recsys_lib.serving.plan", description=__doc__
     )
     parser.add_argument("--p99-ms", type=float, required=True)
     parser.add_argument("--items", type=int, required=True)
