@@ -37,7 +37,7 @@ help:
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
-	@echo "make check  ruff, mypy, spelling, numerals in prose"
+	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
 	@echo "            QPS=200, by the last book or RESULTS=<folder of recorded results>"
@@ -54,7 +54,7 @@ $(READY): pyproject.toml requirements.lock
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,cluster,dev,$$faiss]"
+	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
 	@$(PY) -m pip check
 	@touch $@
 
@@ -92,6 +92,7 @@ check: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(ENV)/bin/lint-imports --no-logo --no-cache
 	$(ENV)/bin/codespell
 	$(PY) -m book.pipeline check
 

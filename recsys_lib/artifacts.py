@@ -1,9 +1,9 @@
-"""Cache what takes long to make on disk, keyed by a hash of all that decides it.
+"""Cache expensive artifacts on disk, keyed by a hash of everything they depend on.
 
-The key holds the inputs, the code that makes it with all that this imports, the
-versions of the packages beneath and, where a time is kept or decides, the machine. So
-a stale copy is never found. A damaged one is made again; two processes that make the
-same thing at once do each other no harm.
+The key covers the inputs, the code that makes the artifact with all its imports, the
+versions of the packages it uses and, if times are involved, the machine. So a stale
+artifact is never returned. A damaged one is made again. Two processes may make the same
+artifact at the same time.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from platformdirs import user_cache_path
 
 from recsys_lib.imports import code_of
 from recsys_lib.machine import describe_machine
@@ -27,33 +28,35 @@ _LIST = "files.json"
 _MODEL_FILES = (".json", ".safetensors", ".bin")
 
 
-def keep(
+def cache_files(
     kind: str,
-    made_of: Sequence[object],
+    inputs: Sequence[object],
     make: Callable[[Path], object],
     *,
     timed: bool = False,
 ) -> Path:
-    """Return the folder of something made before, or make it now.
+    """Return the folder of a cached artifact, after making it if it is not cached.
 
     Args:
-        kind: What it is, as the name of a folder in `cache_folder`.
-        made_of: The inputs: arrays, and what JSON can hold. Code, and versions of
-            packages, are found by the imports of the file that defines `make`.
-        make: Writes its files into the folder it is given; an error keeps nothing.
-        timed: Whether a time is kept, or decides; it is of this kind of machine alone.
+        kind: Kind of artifact, the name of a folder in `cache_folder`.
+        inputs: Arrays and JSON values that the artifact is made from. Code and versions
+            are found through the imports of the file that defines `make`.
+        make: Writes the artifact's files into the folder that it is given. If it
+            raises, nothing is cached.
+        timed: Whether the artifact holds or depends on times; if so, another kind of
+            machine makes its own.
 
     Returns:
         A folder whose files are, byte for byte, those that `make` wrote.
 
     Raises:
-        TypeError: If an input is neither an array nor what JSON can hold.
-        ValueError: If `make` is of no file, as in a notebook.
+        TypeError: If an input is neither an array of numbers nor a JSON value.
+        ValueError: If `make` is not defined in a file, but in a notebook for example.
     """
-    return _kept(kind, _key(made_of, make, timed=timed), make)
+    return _cached(kind, _key(inputs, make, timed=timed), make)
 
 
-def _kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
+def _cached(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     home = cache_folder() / kind / key
     if _is_whole(home):
         return home
@@ -70,19 +73,19 @@ def _kept(kind: str, key: str, make: Callable[[Path], object]) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class KeptArrays:
-    """Arrays, and how long they took to make when they were made."""
+class CachedArrays:
+    """Arrays, and the seconds that making them took."""
 
     arrays: tuple[npt.NDArray[Any], ...]
     seconds: float
 
 
-def keep_arrays(
-    kind: str, made_of: Sequence[object], make: Callable[[], Sequence[npt.ArrayLike]]
-) -> KeptArrays:
-    """Return arrays made before on this kind of machine, or make them now.
+def cache_arrays(
+    kind: str, inputs: Sequence[object], make: Callable[[], Sequence[npt.ArrayLike]]
+) -> CachedArrays:
+    """Return cached arrays with their making time, after making them if not cached.
 
-    Arguments and errors as of `keep`.
+    Arguments and errors as in `cache_files`, `timed`.
     """
 
     def save(folder: Path) -> None:
@@ -91,17 +94,18 @@ def keep_arrays(
             np.save(folder / f"{i}.npy", np.asarray(array))
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
 
-    home = _kept(kind, _key(made_of, make, timed=True), save)
+    home = _cached(kind, _key(inputs, make, timed=True), save)
     seconds = json.loads((home / "seconds.json").read_text())
     n_arrays = len(list(home.glob("*.npy")))
-    return KeptArrays(
+    return CachedArrays(
         tuple(np.load(home / f"{i}.npy") for i in range(n_arrays)), seconds
     )
 
 
 def cache_folder() -> Path:
-    """Where things are kept: $RECSYS_CACHE, or ~/.cache/recsys_lib."""
-    return Path(os.environ.get("RECSYS_CACHE") or Path.home() / ".cache/recsys_lib")
+    """Folder of the cache: $RECSYS_CACHE, or else ~/.cache/recsys_lib on Linux."""
+    usual = user_cache_path("recsys_lib", appauthor=False)
+    return Path(os.environ.get("RECSYS_CACHE") or usual)
 
 
 def sha256_of(file: Path) -> str:
@@ -115,10 +119,10 @@ def sha256_of(file: Path) -> str:
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """Hash the files that decide what a pre-trained model gives, by their names.
+    """Hash the files that determine a pre-trained model's output: path -> SHA-256.
 
-    Weights, configuration and tokeniser, and those of the modules that
-    sentence-transformers numbers, such as "1_Pooling/config.json".
+    These are its weights, configuration and tokeniser, and those of the numbered
+    modules of sentence-transformers, such as "1_Pooling/config.json".
     """
     files = [*folder.glob("*"), *folder.glob("[0-9]*_*/*")]
     return {
@@ -128,9 +132,9 @@ def hashes_of(folder: Path) -> dict[str, str]:
     }
 
 
-def _key(made_of: Sequence[object], make: Callable[..., object], *, timed: bool) -> str:
+def _key(inputs: Sequence[object], make: Callable[..., object], *, timed: bool) -> str:
     machine = describe_machine().hardware_class if timed else None
-    parts = [list(made_of), code_of(make), machine]
+    parts = [list(inputs), code_of(make), machine]
     content = json.dumps(parts, sort_keys=True, default=_array_parts)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
@@ -158,6 +162,6 @@ def _is_whole(folder: Path) -> bool:
 def _move(made: Path, home: Path) -> None:
     try:
         made.rename(home)
-    except OSError:  # taken since the last look: right, if what took it is whole
+    except OSError:  # another process was faster: fine, if its copy is whole
         if not _is_whole(home):
             raise

@@ -1,7 +1,7 @@
-"""Follow imports from file to file by reading sources; no module is loaded.
+"""Follow imports from file to file by parsing sources, without importing them.
 
-A statement counts wherever it stands: in a function, in a `try`, under `TYPE_CHECKING`.
-So does `import_module` of a literal name.
+Every import statement counts, also in a function, in a `try` or under `TYPE_CHECKING`,
+and so does `import_module` of a literal name.
 """
 
 import ast
@@ -22,13 +22,13 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Closure:
-    """What some code reaches by its imports.
+    """The files and packages that some code imports, directly or through others.
 
     Attributes:
-        files: SHA-256 of each file of the package, by its path such as
-            "recsys_lib/a/b.py". "missing" for a name such as "recsys_lib/a/c" that is
-            neither a module nor defined in the package's `__init__`.
-        others: Other packages that are imported, but for Python's own.
+        files: Path of each file of the package, such as "recsys_lib/a/b.py" -> SHA-256.
+            A name such as "recsys_lib/a/c" that is neither a module nor defined in the
+            package's `__init__` -> "missing".
+        others: Other packages, except those of Python's standard library.
     """
 
     files: Mapping[str, str]
@@ -36,11 +36,12 @@ class Closure:
 
 
 def import_closure(sources: Iterable[str], package: Path) -> Closure:
-    """Follow the imports of some code through one package, and note all others.
+    """Follow the imports of some code through one package, and list other packages.
 
     Args:
-        sources: Python outside of the package. What cannot be parsed imports nothing.
-        package: Its folder.
+        sources: Python code outside of the package; code that cannot be parsed counts
+            as importing nothing.
+        package: Folder of the package.
     """
     root, files, others = package.parent, dict[str, str](), set[str]()
     waiting = [_imports(source) for source in sources]
@@ -64,16 +65,17 @@ def import_closure(sources: Iterable[str], package: Path) -> Closure:
 
 
 def code_of(function: Callable[..., object]) -> Mapping[str, str]:
-    """Tell which code a function runs, at most: all that its module reaches.
+    """Hash the code that a function may run: everything that its module imports.
 
-    It is read once in a process, which goes on with what it loaded when files change.
+    Files are read once in a process, which keeps running the code that it has loaded.
 
     Returns:
-        Hashes of this library's files and of the function's own, by path; versions of
-        Python and of the packages beneath, by name.
+        Path of each file of this library, and of the function's own file -> SHA-256;
+        name of each other package, and "python" -> version.
 
     Raises:
-        ValueError: If the function is of no file, as in a notebook.
+        ValueError: If the function is not defined in a file, but in a notebook for
+            example.
     """
     return _code_in(Path(inspect.getfile(function)))
 
@@ -81,7 +83,7 @@ def code_of(function: Callable[..., object]) -> Mapping[str, str]:
 @cache
 def _code_in(file: Path) -> Mapping[str, str]:
     if not file.is_file():
-        raise ValueError(f"the function must be of a file; got one of {file.name}")
+        raise ValueError(f"the function must be defined in a file; got {file.name}")
     package, file = Path(recsys_lib.__file__).resolve().parent, file.resolve()
     if file.is_relative_to(package):
         place = file.relative_to(package.parent).with_suffix("")
@@ -97,11 +99,11 @@ def _code_in(file: Path) -> Mapping[str, str]:
 def _imports(
     source: str | bytes, inside: tuple[str, ...] = ()
 ) -> frozenset[tuple[str, str]]:
-    """Modules that a source imports, each with a name taken from it or "".
+    """Modules that a source imports, each with a name imported from it or "".
 
     Args:
-        source: Of Python; whoever runs what cannot be parsed is told so then.
-        inside: Packages around it, which its relative imports start from.
+        source: Python code; running it reports a syntax error, so this does not.
+        inside: Names of the enclosing packages, where relative imports start.
     """
     try:
         tree = ast.parse(source)
@@ -126,12 +128,12 @@ def _imports(
 
 
 def _files_of(module: str, name: str, root: Path) -> Iterator[Path]:
-    """Files that an import runs; a path without a file stands for what is missing."""
+    """Files that an import runs; a path that does not exist for a missing module."""
     place = root
     for part in module.split("."):
         place /= part
         yield from _file_of(place)
-    if name == "*":  # may bring any of its modules
+    if name == "*":  # may import any of its modules
         yield from place.glob("*.py")
         yield from place.glob("*/__init__.py")
     elif name and place.is_dir():
@@ -142,15 +144,15 @@ def _files_of(module: str, name: str, root: Path) -> Iterator[Path]:
 
 
 def _file_of(place: Path) -> Iterator[Path]:
-    """The file of the module or package of this path, the path itself without one."""
+    """The file of a module or package; the path itself if there is no such file."""
     files = place / "__init__.py", place.with_name(f"{place.name}.py")
     found = next((path for path in files if path.is_file()), place)
-    if found != place or not place.is_dir():  # a folder alone is a package, too
+    if found != place or not place.is_dir():  # a folder without __init__ has no file
         yield found
 
 
 def _defines(file: Path, name: str) -> bool:
-    """Whether a package may hold a name besides its modules."""
+    """Whether a package may define a name in its `__init__`."""
     bound = {"__file__", "__name__", "__path__", "__doc__"}
     for node in ast.walk(ast.parse(_read(file) if file.is_file() else "")):
         match node:
@@ -165,9 +167,9 @@ def _defines(file: Path, name: str) -> bool:
 
 @cache
 def _version(package: str) -> str:
-    """Version of the distribution that installed a package, "" without one."""
+    """Version of the distribution that installed a package; "" if there is none."""
     try:
-        return metadata.version(package)  # most have its name; to ask all takes longer
+        return metadata.version(package)  # the usual name; searching all takes longer
     except metadata.PackageNotFoundError:
         names = metadata.packages_distributions().get(package, [])
         return ", ".join(f"{x} {metadata.version(x)}" for x in sorted(set(names)))

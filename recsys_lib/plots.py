@@ -1,11 +1,11 @@
-"""The book's figures: small enough for a phone, one message each, safe for any eyes.
+"""The book's figures: legible on a phone, in colours safe for colour-blind readers.
 
-Figures are SVG with real text, so that they stay sharp, and carry no date, so that
+Figures are SVG with text as text, so that they stay sharp, and without a date, so that
 equal results give equal files. The page inverts them in dark mode.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,22 +14,30 @@ import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from recsys_lib.arrays import Float64Array
+from recsys_lib.metrics.intervals import Interval
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIZE_INCHES = (4.2, 2.9)
-_ABOVE: dict[str, Any] = {
-    **{"loc": "outside upper center", "ncols": 3, "columnspacing": 1},
-    **{"handletextpad": 0.4, "handlelength": 1.2},
-}
-_NAME_PLACES = [  # right, left, then above and below on either side
-    *((6, 0, "left"), (-6, 0, "right"), (4, 8, "left"), (4, -8, "left")),
-    *((-4, 8, "right"), (-4, -8, "right"), (0, 10, "center"), (0, -10, "center")),
-    *((0, 18, "center"), (0, -18, "center")),
-]
+_Place = tuple[int, int, Literal["left", "center", "right"]]
+_NAME_PLACES: tuple[_Place, ...] = (  # of a name: points from its dot, alignment
+    (6, 0, "left"),
+    (-6, 0, "right"),
+    (4, 8, "left"),
+    (4, -8, "left"),
+    (-4, 8, "right"),
+    (-4, -8, "right"),
+    (0, 10, "center"),
+    (0, -10, "center"),
+    (0, 18, "center"),
+    (0, -18, "center"),
+)
 
 
 def use_style() -> None:
@@ -70,20 +78,20 @@ def trade_off(
     y_label: str = "",
     log_x: bool = True,
 ) -> Axes:
-    """Scatter one point for each row, named by the index: what is paid, what is got.
+    """Draw gain against cost: one point for each row, with its name.
 
     Args:
-        table: Index: names. Columns `x` and `y`; `{x}_low`, `{x}_high`, `{y}_low`,
-            `{y}_high` draw intervals where they are there; `kind` chooses the colour.
+        table: Index: names. Columns `x` and `y`; optional columns `{x}_low`,
+            `{x}_high`, `{y}_low`, `{y}_high` for intervals and `kind` for the colour.
         x: Column of the cost.
-        y: Column of the gain; or column -> label, for panels one above the other. A
-            row without a value stays out of a panel.
-        x_label: With its unit.
-        y_label: With its unit, of a single column.
-        log_x: Whether the cost spans orders of magnitude.
+        y: Column of the gain; or column -> label, for one panel each. A panel leaves
+            out rows without a value.
+        x_label: Label with the unit.
+        y_label: Label with the unit, if `y` is one column.
+        log_x: Whether the cost has a logarithmic axis.
 
     Returns:
-        The axes, of the lowest panel where there are several.
+        The axes; those of the lowest panel if there are several.
     """
     panels = {y: y_label} if isinstance(y, str) else dict(y)
     size = (SIZE_INCHES[0], 0.2 + 2.9 * len(panels))
@@ -95,9 +103,9 @@ def trade_off(
         if log_x:
             _log_scale(axes, "x")
         _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)
-    if table.get("kind", pd.Series(dtype=object)).nunique() > 1:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), **_ABOVE)
-    figure.draw_without_rendering()  # settles where the names can go
+    if _kinds(table).nunique() > 1:
+        _legend_above(grid[0, 0])
+    figure.draw_without_rendering()  # fixes the layout, which places the names
     for axes, column in zip(grid[:, 0], panels, strict=True):
         rows = table[table[column].notna()]
         name_points(axes, list(rows.index), rows[x], rows[column])
@@ -111,27 +119,26 @@ def intervals(
     """Draw one dot with its interval for each row, top to bottom.
 
     Args:
-        table: Index: names; rows of one name share a line. Columns `value`,
-            `{value}_low` and `{value}_high`; `kind` chooses the colour.
+        table: Index: names; rows with the same name share a line. Columns `value`,
+            `{value}_low` and `{value}_high`; optional column `kind` for the colour.
         value: Column to draw.
         label: Of the axis, with the unit.
-        reference: Where a dashed line marks chance, or no difference.
+        reference: Position of a dashed line, for chance or no difference.
     """
     names = list(dict.fromkeys(table.index))
-    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
+    kinds = _kinds(table)
     height = 0.9 + 0.27 * len(names) + 0.25 * (kinds.nunique() > 1)
     _, axes = plt.subplots(figsize=(SIZE_INCHES[0], height))
     for number, kind in enumerate(dict.fromkeys(kinds)):
         rows = table[(kinds == kind).to_numpy()]
         lines = [len(names) - 1 - names.index(name) for name in rows.index]
-        errors = {"xerr": _errors(rows, value), "label": kind}
-        _dots(axes, rows[value], lines, number, **errors)
+        _dots(axes, rows[value], lines, number, kind, x_errors=_errors(rows, value))
     axes.set_yticks(range(len(names))[::-1], [str(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     if reference is not None:
         axes.axvline(reference, color=COLOURS[-1], linestyle="--", linewidth=1)
     if kinds.nunique() > 1:
-        axes.figure.legend(*axes.get_legend_handles_labels(), **_ABOVE)
+        _legend_above(axes)
     _finish(axes, label, "", legend=False)
     return axes
 
@@ -139,12 +146,12 @@ def intervals(
 def ecdf(
     samples: Mapping[str, npt.ArrayLike], *, x_label: str, marks: Sequence[float] = ()
 ) -> Axes:
-    """Draw the share of samples at or below each value, a step line for each name.
+    """Draw the share of samples at or below each value, one line for each name.
 
     Args:
         samples: Name -> (n,) values.
-        x_label: With its unit.
-        marks: Shares, such as .5 and .99, marked by a thin line.
+        x_label: Label with the unit.
+        marks: Shares, such as .5 and .99, to mark by a thin line.
     """
     _, axes = plt.subplots()
     for number, (name, values) in enumerate(samples.items()):
@@ -154,11 +161,16 @@ def ecdf(
     for mark in marks:
         axes.axhline(mark, color=COLOURS[-1], linestyle=":", linewidth=0.8)
         side = "bottom" if mark == max(marks) else "top"
-        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": side}
-        axes.annotate(f"p{100 * mark:g}", (1.01, mark), fontsize=8, **at)
+        axes.annotate(
+            f"p{100 * mark:g}",
+            (1.01, mark),
+            xycoords=("axes fraction", "data"),
+            va=side,
+            fontsize=8,
+        )
     _log_scale(axes, "x")
     if len(samples) > 1:
-        axes.figure.legend(*axes.get_legend_handles_labels(), **_ABOVE)
+        _legend_above(axes)
     _finish(axes, x_label, "share of requests", legend=False)
     return axes
 
@@ -175,28 +187,28 @@ def lines(
 
     Args:
         series: Name -> (x, y), measured.
-        x_label: With its unit.
-        y_label: With its unit.
-        predicted: Name -> (x, y); a name found in `series` shares its colour.
+        x_label: Label with the unit.
+        y_label: Label with the unit.
+        predicted: Name -> (x, y); a name of `series` gets the same colour.
         log: Axes on a logarithmic scale: "", "x", "y" or "xy".
     """
     _, axes = plt.subplots()
-    names = list(dict.fromkeys([*series, *(predicted or {})]))
-    for name, (x, y) in (predicted or {}).items():
+    predicted = predicted or {}
+    names = list(dict.fromkeys([*series, *predicted]))
+    for name, (x, y) in predicted.items():
         label = f"{name}, predicted" if name in series else name
         colour = COLOURS[names.index(name)]
         axes.plot(x, y, linestyle="--", color=colour, label=label, linewidth=1.2)
     for name, (x, y) in series.items():
         number = names.index(name)
-        style: dict[str, Any] = {"linestyle": "" if name in (predicted or {}) else "-"}
         axes.plot(
             x,
             y,
+            linestyle="" if name in predicted else "-",
             marker=MARKERS[number],
             color=COLOURS[number],
             label=name,
             ms=4,
-            **style,
         )
     for axis in log:
         _log_scale(axes, axis)
@@ -205,10 +217,10 @@ def lines(
 
 
 def stacked(table: pd.DataFrame, *, label: str) -> Axes:
-    """Draw one horizontal bar for each row, parted into its columns.
+    """Draw one horizontal bar for each row, made of its columns.
 
     Args:
-        table: Index: names of the bars. Columns: parts, in the order they happen.
+        table: Index: names of the bars. Columns: parts in order.
         label: Of the axis, with the unit.
     """
     height = 1.3 + 0.36 * len(table)
@@ -225,32 +237,8 @@ def stacked(table: pd.DataFrame, *, label: str) -> Axes:
     return axes
 
 
-def _errors(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64] | None:
-    if f"{column}_low" not in rows:
-        return None
-    low = rows[column] - rows[f"{column}_low"]
-    high = rows[f"{column}_high"] - rows[column]
-    ends: npt.NDArray[np.float64] = np.nan_to_num(np.array([low, high], dtype=float))
-    return ends.clip(min=0)
-
-
-def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """Draw the points, a colour and a marker for each value of `kind`."""
-    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
-    for number, kind in enumerate(dict.fromkeys(kinds)):
-        rows = table[kinds == kind]
-        errors = {"xerr": _errors(rows, x), "yerr": _errors(rows, y)}
-        _dots(axes, rows[x], rows[y], number, label=kind, **errors)
-
-
-def _dots(axes: Axes, x: Any, y: Any, number: int, **options: Any) -> None:
-    """Draw the points of one kind, with their intervals."""
-    look: dict[str, Any] = {"fmt": MARKERS[number], "color": COLOURS[number], "ms": 4.5}
-    axes.errorbar(x, y, **look, capsize=2, elinewidth=1, **options)
-
-
 def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
-    """Write each name beside its point, where it covers least of what is there."""
+    """Write each name beside its point, in the place that covers least."""
     points = axes.transData.transform(np.column_stack([x, y]))
     taken = [Bbox([point - 4, point + 4]) for point in points]
     for name, at in zip(names, zip(x, y, strict=True), strict=True):
@@ -261,10 +249,35 @@ def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
         taken.append(text.get_window_extent())
 
 
-def _covered(text: Any, place: Any, axes: Axes, taken: Sequence[Bbox]) -> float:
-    """Put a name in a place; return the area that it covers or that sticks out."""
+def tabulate(found: Mapping[Any, Interval], column: str) -> pd.DataFrame:
+    """Lay out intervals as the table that `intervals` and `trade_off` draw.
+
+    Args:
+        found: Name -> its interval; or (name, kind) -> its interval.
+        column: Name of the column of values.
+
+    Returns:
+        Index: names. Columns `column`, `{column}_low`, `{column}_high`; before them
+        `kind` where the keys have one.
+
+    >>> tabulate({"EASE": Interval(0.5, 0.4, 0.6, 9)}, "auc")
+          auc  auc_low  auc_high
+    EASE  0.5      0.4       0.6
+    """
+    rows = [[x.value, x.low, x.high] for x in found.values()]
+    columns = [column, f"{column}_low", f"{column}_high"]
+    table = pd.DataFrame(rows, pd.Index(list(found)), columns)
+    if table.index.nlevels == 1:
+        return table
+    return table.rename_axis(["name", "kind"]).reset_index("kind")
+
+
+def _covered(
+    text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]
+) -> float:
+    """Move a name to a place; return the area it covers plus thrice that outside."""
     text.xyann, side = place[:2], place[2]
-    text.set_ha(side)
+    text.set(ha=side)
     box = text.get_window_extent()
     inside = Bbox.intersection(box, axes.bbox)
     shared = [Bbox.intersection(box, other) for other in taken]
@@ -276,6 +289,66 @@ def _area(box: Bbox) -> float:
     return float(box.width * box.height)
 
 
+def _kinds(table: pd.DataFrame) -> pd.Series:
+    """The kind of each row; the same for all in a table without kinds."""
+    return table["kind"] if "kind" in table else pd.Series("", index=table.index)
+
+
+def _errors(rows: pd.DataFrame, column: str) -> Float64Array | None:
+    """Distances (2, n) from the values to both ends; None without intervals."""
+    if f"{column}_low" not in rows:
+        return None
+    low = rows[column] - rows[f"{column}_low"]
+    high = rows[f"{column}_high"] - rows[column]
+    ends: Float64Array = np.nan_to_num(np.array([low, high], dtype=float))
+    return ends.clip(min=0)
+
+
+def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """Draw the points, with a colour and a marker for each kind."""
+    kinds = _kinds(table)
+    for number, kind in enumerate(dict.fromkeys(kinds)):
+        rows = table[kinds == kind]
+        errors = _errors(rows, x), _errors(rows, y)
+        _dots(axes, rows[x], rows[y], number, kind, *errors)
+
+
+def _dots(
+    axes: Axes,
+    x: Any,
+    y: Any,
+    number: int,
+    kind: str,
+    x_errors: Float64Array | None = None,
+    y_errors: Float64Array | None = None,
+) -> None:
+    """Draw the points of one kind, with their intervals."""
+    axes.errorbar(
+        x,
+        y,
+        xerr=x_errors,
+        yerr=y_errors,
+        fmt=MARKERS[number],
+        color=COLOURS[number],
+        label=kind,
+        ms=4.5,
+        capsize=2,
+        elinewidth=1,
+    )
+
+
+def _legend_above(axes: Axes) -> None:
+    """Name the kinds of one panel in a legend above the whole figure."""
+    axes.figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        columnspacing=1,
+        handletextpad=0.4,
+        handlelength=1.2,
+    )
+
+
 def _finish(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.set_axisbelow(True)
@@ -285,7 +358,7 @@ def _finish(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:
 
 
 def _log_scale(axes: Axes, side: str) -> None:
-    """Make one axis logarithmic; on a short one name also 2 and 5 of each decade."""
+    """Make one axis logarithmic; label 2 and 5 of each decade, too, if it is short."""
     getattr(axes, f"set_{side}scale")("log")
     axis = getattr(axes, f"{side}axis")
     low, high = axis.get_view_interval()

@@ -1,11 +1,12 @@
-"""Where a number comes from: the record that carries it and the machine it was made on.
+"""Record results in notebooks.
 
-A result is recorded once. The press collects the record from the executed notebook;
+A result is recorded once. The build collects the records from the executed notebook;
 prose, claim rules and downloads all read that one copy.
 """
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from recsys_lib.metrics.intervals import Interval
@@ -17,14 +18,14 @@ _TIME_UNITS = ("ns", "us", "ms", "s", "min", "h")  # and rates, which end in "/s
 
 @dataclass(frozen=True)
 class Record:
-    """One measured number: `value` in `unit`, its interval, and the sample size `n`.
+    """One result: `value` in `unit`, its interval, and the sample size `n`.
 
-    It is `timed` if it is a time, a rate, or made of them: it then differs by machine
-    and from run to run. All others are the same wherever the same code runs.
+    It is `timed` if it is a time or a rate or derives from them: it then differs by
+    machine and from run to run. All other records are the same wherever the code runs.
 
     Raises:
         ValueError: If the name is not snake_case, a number is not finite, or the
-            interval has one end only or its ends the wrong way round.
+            interval has only one end, or low exceeds high.
 
     >>> str(Record("search_ms", 1.25, unit="ms", low=1.2, high=1.31, n=200))
     'search_ms = 1.25 ms [1.2, 1.31] (n = 200)'
@@ -67,8 +68,6 @@ def record(
     value: float | Interval,
     *,
     unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
     n: int | None = None,
     timed: bool | None = None,
 ) -> None:
@@ -76,13 +75,11 @@ def record(
 
     Args:
         name: snake_case, unique in its chapter.
-        value: A finite number, or an `Interval`, which brings low, high and n along.
+        value: A finite number, or an `Interval` with its own low, high and n.
         unit: Such as "ms"; empty for a fraction or a count.
-        low: Lower end of the interval, in the same unit.
-        high: Upper end of the interval.
-        n: Number of samples behind the value.
-        timed: Whether it depends on the machine or on its load; if None, the unit (a
-            time or a rate) or the `Interval` (one of `latency.ratio`) decides.
+        n: Sample size; None for that of the `Interval`, if there is one.
+        timed: Whether the value depends on the machine or its load; None for yes if the
+            unit is a time or a rate, or the `Interval` derives from times.
 
     Raises:
         ValueError: As `Record` does.
@@ -94,11 +91,35 @@ def record(
         ends = value.low, value.high
         made = Record(name, value.value, unit, *ends, n or value.n, timed)
     else:
-        low, high = (None if end is None else float(end) for end in (low, high))
         n = None if n is None else int(n)
-        made = Record(name, float(value), unit, low, high, n, timed)
-    from IPython import get_ipython  # half a second, for those who never record
+        made = Record(name, float(value), unit, n=n, timed=timed)
+    from IPython import get_ipython  # takes half a second; few processes record
     from IPython.display import display
 
     if get_ipython() is not None:
         display({RECORD_MIME: asdict(made), "text/plain": str(made)}, raw=True)
+
+
+def slug(label: str, *, short: Mapping[str, str] | None = None) -> str:
+    """Name of a record, or a part of it, from a label that readers see.
+
+    Args:
+        label: Such as the name of a model in a figure.
+        short: Text to replace first, in lower case -> its replacement.
+
+    Returns:
+        Lower-case letters and digits, joined by single underscores.
+
+    Raises:
+        ValueError: If no letter and no digit remains.
+
+    >>> slug("1/2 of the units"), slug("TF-IDF", short={"-": ""})
+    ('1_2_of_the_units', 'tfidf')
+    """
+    name = label.lower()
+    for text, replacement in (short or {}).items():
+        name = name.replace(text, replacement)
+    name = re.sub("[^a-z0-9]+", "_", name).strip("_")
+    if not name:
+        raise ValueError(f"a label must have a letter or a digit; got {label!r}")
+    return name

@@ -34,11 +34,7 @@ providers._get_local_constants = lambda: providers._local_constants
 # Files that share what takes long to make, and so a process.
 BOOK = ("tests/test_book.py", "tests/test_claims.py")
 LAST = "tests/data/test_own.py"  # makes two books more
-RAY = (
-    "tests/scaling/test_ray_embedding.py",
-    "tests/scaling/test_ray_serving.py",
-    "tests/ranking/test_sharded_index.py",
-)
+RAY = ("tests/scaling/test_ray_embedding.py", "tests/scaling/test_ray_serving.py")
 
 
 @pytest.hookimpl(optionalhook=True)

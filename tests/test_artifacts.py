@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -5,8 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys_lib import artifacts as kept
-from recsys_lib.artifacts import cache_folder, hashes_of, keep, keep_arrays
+from recsys_lib import artifacts
+from recsys_lib.artifacts import (
+    cache_arrays,
+    cache_files,
+    cache_folder,
+    hashes_of,
+)
 from recsys_lib.machine import describe_machine
 
 
@@ -27,8 +33,8 @@ def writes(text, calls=None):
 
 def test_is_made_once_for_the_same_inputs(cache):
     calls = []
-    first = keep("models", ["x", "1"], writes("one", calls))
-    again = keep("models", ["x", "1"], writes("one", calls))
+    first = cache_files("models", ["x", "1"], writes("one", calls))
+    again = cache_files("models", ["x", "1"], writes("one", calls))
     assert first == again
     assert first.is_relative_to(cache / "models")
     assert (again / "a.txt").read_text() == "one"
@@ -50,31 +56,33 @@ INPUTS = [
 ]
 
 
-def test_other_inputs_are_kept_apart():
-    homes = [keep("models", x, writes("one")) for x in INPUTS]
-    homes.append(keep("tables", INPUTS[0], writes("two")))
+def test_other_inputs_are_cached_apart():
+    homes = [cache_files("models", x, writes("one")) for x in INPUTS]
+    homes.append(cache_files("tables", INPUTS[0], writes("two")))
     assert len(set(homes)) == len(homes)
     assert (homes[0] / "a.txt").read_text() == "one"
 
 
 def test_equal_inputs_are_the_same_whatever_their_memory():
     table = np.arange(6.0).reshape(2, 3)
-    first = keep("models", [table, {"a": 1, "b": 2}], writes("one"))
+    first = cache_files("models", [table, {"a": 1, "b": 2}], writes("one"))
     again = [np.asfortranarray(table), {"b": 2, "a": 1}]
-    assert keep("models", again, writes("one")) == first
+    assert cache_files("models", again, writes("one")) == first
 
 
 @pytest.mark.parametrize("value", [object(), np.array([None]), Callable])
 def test_refuses_inputs_that_have_no_contents(value):
     with pytest.raises(TypeError, match="must be JSON values or arrays of numbers; go"):
-        keep("models", [value], writes("one"))
+        cache_files("models", [value], writes("one"))
 
 
 def test_refuses_a_function_whose_code_it_cannot_read():
     cell: dict[str, Callable] = {}
     exec(compile("def make(folder): pass", "/tmp/cell.py", "exec"), cell)
-    for keeper in (keep, keep_arrays):
-        with pytest.raises(ValueError, match=r"must be of a file; got one of cell\.py"):
+    for keeper in (cache_files, cache_arrays):
+        with pytest.raises(
+            ValueError, match=r"must be defined in a file; got cell\.py"
+        ):
             keeper("models", ["x"], cell["make"])
 
 
@@ -86,14 +94,14 @@ def test_another_machine_finds_no_time_of_this_one(monkeypatch):
         return [[1.0]]
 
     def make_all():
-        keep_arrays("vectors", ["x"], arrays)
-        keep("choices", ["x"], writes("timed", calls), timed=True)
-        keep("models", ["x"], writes("not timed", calls))
+        cache_arrays("vectors", ["x"], arrays)
+        cache_files("choices", ["x"], writes("timed", calls), timed=True)
+        cache_files("models", ["x"], writes("not timed", calls))
 
     make_all()
     assert calls == ["arrays", "timed", "not timed"]
     other = replace(describe_machine(), cpu="another processor")
-    monkeypatch.setattr(kept, "describe_machine", lambda: other)
+    monkeypatch.setattr(artifacts, "describe_machine", lambda: other)
     make_all()
     assert calls[3:] == ["arrays", "timed"]
     make_all()
@@ -118,28 +126,28 @@ def test_a_model_is_all_of_its_files_by_their_names(tmp_path):
 
 @pytest.mark.parametrize("damage", ["change", "remove", "add", "list"])
 def test_what_is_damaged_is_made_again(damage):
-    home = keep("models", ["x"], writes("one"))
+    home = cache_files("models", ["x"], writes("one"))
     if damage == "remove":
         (home / "a.txt").unlink()
     else:
         name = {"change": "a.txt", "add": "b.txt", "list": "files.json"}[damage]
         (home / name).write_text("not it")
-    assert keep("models", ["x"], writes("one")) == home
+    assert cache_files("models", ["x"], writes("one")) == home
     assert [x.name for x in sorted(home.iterdir())] == ["a.txt", "files.json"]
     assert (home / "a.txt").read_text() == "one"
 
 
-def test_an_error_keeps_nothing(cache):
+def test_nothing_is_cached_after_an_error(cache):
     def fail(folder):
         (folder / "a.txt").write_text("half")
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        keep("models", ["x"], fail)
+        cache_files("models", ["x"], fail)
     assert list((cache / "models").iterdir()) == []
 
 
-def test_two_at_once_do_no_harm():
+def test_two_may_make_the_same_at_once():
     meet = threading.Barrier(2)
 
     def make(folder):
@@ -148,7 +156,9 @@ def test_two_at_once_do_no_harm():
 
     found = []
     run = [
-        threading.Thread(target=lambda: found.append(keep("models", ["x"], make)))
+        threading.Thread(
+            target=lambda: found.append(cache_files("models", ["x"], make))
+        )
         for _ in range(2)
     ]
     for thread in run:
@@ -160,17 +170,19 @@ def test_two_at_once_do_no_harm():
 
 
 def test_a_place_that_cannot_be_cleared_is_an_error(monkeypatch):
-    home = keep("models", ["x"], writes("one"))
+    home = cache_files("models", ["x"], writes("one"))
     (home / "a.txt").unlink()
     (home / "b.txt").write_text("in the way")
     monkeypatch.setattr("recsys_lib.artifacts.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(OSError, match="not empty"):
-        keep("models", ["x"], writes("one"))
+        cache_files("models", ["x"], writes("one"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has this folder")
 def test_the_cache_folder_follows_the_environment(cache, monkeypatch):
     assert cache_folder() == cache
     monkeypatch.delenv("RECSYS_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/reader")
     assert str(cache_folder()) == "/home/reader/.cache/recsys_lib"
 
@@ -182,11 +194,11 @@ def test_arrays_come_back_with_the_seconds_of_their_making(cache):
         calls.append(1)
         return [[[1.5, 2.0]], [3]]
 
-    first = keep_arrays("vectors", ["x"], make)
-    again = keep_arrays("vectors", ["x"], make)
+    first = cache_arrays("vectors", ["x"], make)
+    again = cache_arrays("vectors", ["x"], make)
     for found in (first, again):
         assert [x.tolist() for x in found.arrays] == [[[1.5, 2.0]], [3]]
     assert again.seconds == first.seconds >= 0
     assert len(calls) == 1
-    keep_arrays("vectors", ["y"], make)
+    cache_arrays("vectors", ["y"], make)
     assert len(calls) == 2

@@ -22,7 +22,7 @@ from book.pipeline.records.claims import (
     load_claims,
 )
 from book.pipeline.records.compare import load_recorded
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = load_claims(ROOT / "book/claims.yml")

@@ -23,7 +23,7 @@ from book.pipeline.records.compare import (
     report,
     summary,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 UNKNOWN = "code: the recorded run does not list its inputs"
 FACTS = {

@@ -127,7 +127,7 @@ def test_every_import_of_the_library_and_the_chapters_is_found():
     assert MISSING not in found.values()
 
 
-def test_code_is_all_that_a_module_reaches_and_the_versions_beneath():
+def test_code_is_all_that_a_module_imports_with_versions():
     found = code_of(onnx_engine.load_network)
     assert {
         "recsys_lib/__init__.py",

@@ -1,4 +1,4 @@
-"""What is kept on disk is made anew if what it depends on changes, and only then."""
+"""Cached artifacts are made again if something they depend on changes, only then."""
 
 import shutil
 from dataclasses import replace
@@ -6,21 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from recsys_lib import artifacts as kept
-from recsys_lib import imports
+from recsys_lib import artifacts, imports
 from recsys_lib.artifacts import cache_folder
 from recsys_lib.compression.distillation import distil_static, static_student
-from recsys_lib.compression.teacher import ask_teacher
+from recsys_lib.compression.teacher import teacher_targets
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
 from recsys_lib.embeddings.tokens import load_tokenizer
 from recsys_lib.machine import describe_machine
-from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.models.training import TrainingOptions
 
 TEXTS = ["A red Dress", "a blue dress", "Too long", "a skirt"]
-ALL = {"choice", "lessons", "onnx", "openvino", "students"}
-TIMED = {"choice", "lessons", "students"}
+ALL = {"choice", "targets", "onnx", "openvino", "students"}
+TIMED = {"choice", "targets", "students"}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +51,9 @@ def made_of(model: Path, max_length: int = 16) -> set[str]:
     before = {*cache_folder().glob("*/*")}
     openvino_graph.load_graph(model)
     onnx_engine.load_network(model)
-    lessons = ask_teacher(TEXTS, model=model, max_length=max_length)
-    start = static_student(lessons, load_tokenizer(model, max_length))
-    distil_static(start, TEXTS, lessons.vectors, TrainingOptions(epochs=1))
+    targets = teacher_targets(TEXTS, model=model, max_length=max_length)
+    start = static_student(targets, load_tokenizer(model, max_length))
+    distil_static(start, TEXTS, targets.vectors, TrainingOptions(epochs=1))
     return {x.parent.name for x in {*cache_folder().glob("*/*")} - before}
 
 
@@ -66,7 +65,7 @@ def made_of(model: Path, max_length: int = 16) -> set[str]:
         ("openvino_convert", ALL - {"onnx"}),
         ("tokens", ALL),
         ("choice", TIMED),
-        ("teacher", {"lessons", "students"}),
+        ("teacher", {"targets", "students"}),
         ("training", {"students"}),
         ("__init__", ALL),
         ("metrics", set()),
@@ -90,12 +89,12 @@ def test_a_change_of_code(model, monkeypatch, file, expected):
         ("onnxruntime", ALL - {"openvino"}),
         ("openvino", ALL - {"onnx"}),
         ("torch", ALL),
-        ("scipy", {"lessons", "students"}),
+        ("scipy", {"targets", "students"}),
         ("faiss", set()),
     ],
 )
 @pytest.mark.usefixtures("reread")
-def test_another_version_beneath(model, monkeypatch, package, expected):
+def test_another_version_of_a_package(model, monkeypatch, package, expected):
     version = imports._version
 
     def changed(name: str) -> str:
@@ -108,7 +107,7 @@ def test_another_version_beneath(model, monkeypatch, package, expected):
 @pytest.mark.usefixtures("filled_cache")
 def test_another_processor(model, monkeypatch):
     other = replace(describe_machine(), cpu="another processor")
-    for module in (kept, engine_choice):
+    for module in (artifacts, engine_choice):
         monkeypatch.setattr(module, "describe_machine", lambda: other)
     assert made_of(model) == TIMED
 
@@ -117,7 +116,7 @@ def test_another_processor(model, monkeypatch):
 def test_another_number_of_cores(model, monkeypatch):
     """What takes all of them is timed anew; one thread decides on an engine."""
     other = replace(describe_machine(), cores=99)
-    for module in (kept, engine_choice):
+    for module in (artifacts, engine_choice):
         monkeypatch.setattr(module, "describe_machine", lambda: other)
     assert made_of(model) == TIMED - {"choice"}
 
@@ -131,4 +130,4 @@ def test_another_setting_of_the_tokeniser(model, tmp_path):
     file.write_text(settings.replace('"lowercase":true', '"lowercase": false'))
     assert made_of(other) == ALL
     assert made_of(model) == set()
-    assert made_of(model, max_length=3) == {"lessons", "students"}
+    assert made_of(model, max_length=3) == {"targets", "students"}

@@ -26,7 +26,7 @@ from book.pipeline.records.claims import (
     load_claims,
     tally,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.fetch import fetch_data, unpack
 
 ROOT = Path(__file__).resolve().parents[1]

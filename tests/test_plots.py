@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from recsys_lib import plots
+from recsys_lib.metrics.intervals import Interval
 
 mpl.use("agg")
 
@@ -122,3 +123,15 @@ def test_equal_data_give_equal_files(tmp_path):
         files.append((tmp_path / name).read_bytes())
     assert files[0] == files[1]
     assert b"<text" in files[0], "text stays text"
+
+
+def test_tabulated_intervals_are_drawn_as_they_are():
+    found = {
+        ("EASE", "histories"): Interval(0.5, 0.4, 0.6, 9),
+        ("text", "raw"): Interval(0.3, 0.2, 0.35, 9),
+    }
+    table = plots.tabulate(found, "auc")
+    assert table.index.tolist() == ["EASE", "text"]
+    assert table.columns.tolist() == ["kind", "auc", "auc_low", "auc_high"]
+    assert table.loc["text"].tolist() == ["raw", 0.3, 0.2, 0.35]
+    plots.intervals(table, value="auc", label="AUC")

@@ -5,9 +5,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from recsys_lib.latency.timing import ratio
-from recsys_lib.machine import describe_machine
 from recsys_lib.metrics.intervals import Interval
-from recsys_lib.records import RECORD_MIME, Record, record
+from recsys_lib.records import RECORD_MIME, Record, record, slug
 
 
 @pytest.mark.parametrize(
@@ -54,14 +53,6 @@ def test_outside_a_notebook_a_record_is_only_checked() -> None:
         record("broken", float("inf"))
 
 
-def test_the_machine_is_described() -> None:
-    machine = describe_machine()
-    assert machine.cores >= 1
-    assert machine.memory_gib >= 1
-    assert machine.versions["torch"].startswith("2.")
-    assert f"{machine.cores} cores" in machine.hardware_class
-
-
 @pytest.mark.parametrize(
     ("value", "options", "timed"),
     [
@@ -75,7 +66,7 @@ def test_the_machine_is_described() -> None:
         (ratio([4.0], [2.0]), {"timed": False}, False),
     ],
 )
-def test_a_by_its_unit_or_its_interval(value, options, timed) -> None:
+def test_a_record_is_timed_by_its_unit_or_its_interval(value, options, timed) -> None:
     shell = InteractiveShell.instance()
     try:
         with capture_output() as captured:
@@ -83,3 +74,12 @@ def test_a_by_its_unit_or_its_interval(value, options, timed) -> None:
     finally:
         shell.clear_instance()
     assert captured.outputs[0].data[RECORD_MIME]["timed"] is timed
+
+
+def test_a_label_becomes_the_name_of_a_record() -> None:
+    short = {"language model": "text", "-": ""}
+    assert slug("Language model + TF-IDF", short=short) == "text_tfidf"
+    assert slug("the document's") == "the_document_s"
+    Record(f"ms_{slug('4 of 6 layers')}", 1.0)
+    with pytest.raises(ValueError, match=r"a letter or a digit; got '\+'"):
+        slug("+")

@@ -28,7 +28,7 @@ from benchmarks.report import Row, exact, not_run
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.latency.http_load import HttpLoad, http_open_loop
 from recsys_lib.latency.load import LoadResult, simulate_queue
-from recsys_lib.latency.saturation import saturation
+from recsys_lib.latency.saturation import find_saturation
 from recsys_lib.latency.timing import ratio, summarize
 from recsys_lib.machine import usable_cores
 from recsys_lib.metrics.intervals import Interval, bootstrap_interval
@@ -170,7 +170,7 @@ def _saturation_per_s(service: Service, step_s: float, _: int) -> float:
 
     burst = service.load(BURST_PER_S, BURST / BURST_PER_S)
     start_per_s = burst.ok.sum() / burst.finished_s[burst.ok].max()
-    found = saturation(offer, start_per_s=start_per_s, step=1.15, width=1.05)
+    found = find_saturation(offer, start_per_s=start_per_s, step=1.15, width=1.05)
     return found.rate_per_s
 
 

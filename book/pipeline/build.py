@@ -20,7 +20,7 @@ from book.pipeline.records.claims import (
     timed_in,
 )
 from book.pipeline.records.compare import judge_recorded, recorded_table
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running import edition
 from book.pipeline.running.edition import own_data
 from book.pipeline.running.execute import Run

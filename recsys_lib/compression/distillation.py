@@ -1,8 +1,8 @@
-"""A small student of a large encoder: a table of tokens.
+"""Distil a large encoder into a small student: a table of token vectors.
 
-It starts from what the teacher holds, and is trained on texts that nobody labelled
-until its vectors point where the teacher's do. It is kept on disk, with the seconds
-that it took.
+The student starts from the teacher's mean hidden state of each token. It is then
+trained on unlabelled texts until its embeddings point where the teacher's do. A trained
+student is cached on disk, together with its training time.
 """
 
 import dataclasses
@@ -17,22 +17,23 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 
-from recsys_lib.artifacts import keep
-from recsys_lib.compression.teacher import Lessons
+from recsys_lib.arrays import Float32Array
+from recsys_lib.artifacts import cache_files
+from recsys_lib.compression.teacher import TeacherTargets
 from recsys_lib.embeddings.static import StaticEncoder
-from recsys_lib.models.training import LearningCurve, Report, train
-from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.models.training import LearningCurve, TrainingOptions, train
 
-Vectors = npt.NDArray[np.float32]
+_SIF = 1e-3  # a in the token weight a / (a + frequency); Arora et al., 3
+_VALIDATION_BATCH = 64  # texts
 
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A trained table.
+    """A trained student.
 
     Attributes:
-        encoder: The table.
-        curve: How it was trained, and how long on a machine of this kind.
+        encoder: The table of token vectors.
+        curve: The course of its training; the seconds are of this kind of machine.
     """
 
     encoder: StaticEncoder
@@ -40,37 +41,31 @@ class Student:
 
 
 def static_student(
-    lessons: Lessons,
-    tokenizer: Tokenizer,
-    *,
-    axes: Vectors | None = None,
-    sif: float | None = 1e-3,
+    targets: TeacherTargets, tokenizer: Tokenizer, *, axes: Float32Array | None = None
 ) -> StaticEncoder:
-    """Make a table of what the teacher says of each token: a student before training.
+    """Make a student before training: the teacher's mean state of each token, weighted.
+
+    Rare tokens get larger weights: a token of frequency p has the weight
+    ``.001 / (.001 + p)`` (smooth inverse frequency, SIF).
 
     Args:
-        lessons: Of the teacher, on texts like those to encode.
+        targets: Of the teacher, on texts like those to encode.
         tokenizer: Of the teacher.
-        axes: (dim, smaller) to project on, such as `principal_axes`; None for none.
-        sif: A token of frequency p weighs ``sif / (sif + p)``; None for all alike.
-
-    Raises:
-        ValueError: If sif is not positive.
+        axes: (dim, dim_out) to project on, such as `principal_axes`; None: no
+            projection.
 
     Source: Arora et al., ICLR 2017 (SIF); Tulkens & van Dongen, Model2Vec, 2024.
     """
-    if not (sif is None or sif > 0):
-        raise ValueError(f"sif must be positive or None; got {sif}")
-    table = lessons.token_means if axes is None else lessons.token_means @ axes
-    share = lessons.token_counts / max(lessons.token_counts.sum(), 1)
-    weight = np.ones(len(table)) if sif is None else sif / (sif + share)
+    means, counts = targets.token_means, targets.token_counts
+    table = means if axes is None else means @ axes
+    weight = _SIF / (_SIF + counts / max(counts.sum(), 1))
     return StaticEncoder(tokenizer, (table * weight[:, None]).astype(np.float32))
 
 
-def principal_axes(vectors: npt.ArrayLike, dim: int) -> Vectors:
-    """Orthonormal axes (dim_in, dim) that keep most of the vectors' square lengths.
+def principal_axes(vectors: npt.ArrayLike, dim: int) -> Float32Array:
+    """Compute the orthonormal axes (dim_in, dim) of largest mean square projection.
 
-    Not centred: cosines between projected vectors stay near those before.
+    The vectors are not centred, so that projected cosines stay close to the original.
 
     Raises:
         ValueError: If dim is not in [1, dim_in].
@@ -89,87 +84,82 @@ def principal_axes(vectors: npt.ArrayLike, dim: int) -> Vectors:
 def distil_static(
     start: StaticEncoder,
     texts: Sequence[str],
-    targets: Vectors,
+    targets: Float32Array,
     options: TrainingOptions,
     *,
     n_validation: int = 0,
-    report: Report | None = None,
 ) -> Student:
-    """Train a table of tokens until its texts point where the targets do.
+    """Train a table of token vectors to embed texts as the teacher does.
 
-    Only tokens of the texts change. The last ``n_validation`` texts are not trained on,
-    but give the validation value: 1 - the mean cosine, like the loss.
+    The loss is 1 - the mean cosine to the targets. Only the vectors of tokens that
+    occur in the texts change.
 
     Args:
-        start: The table to start from.
-        texts: Unlabelled.
-        targets: (n, dim) the teacher's vectors of the texts.
-        options: Of the training loop.
-        n_validation: Texts kept apart.
-        report: Called after each step.
+        start: The table to start from; it is not changed.
+        texts: Unlabelled texts.
+        targets: (n, dim), the teacher's embeddings of the texts.
+        options: Of the training.
+        n_validation: Texts, from the end, used for validation instead of training.
 
     Raises:
-        ValueError: If targets are not one a text, in the dimension of the start.
+        ValueError: If there is not one target per text in the dimension of the start,
+            or no text is left to train on.
     """
     _check(texts, targets, start.dim, n_validation)
     rows = start.tokenize(texts)
 
     def make(folder: Path) -> None:
         used = np.unique(np.concatenate([np.array(x, dtype=np.int64) for x in rows]))
-        bag = torch.nn.EmbeddingBag.from_pretrained(
+        table = torch.nn.EmbeddingBag.from_pretrained(
             torch.from_numpy(start.table[used]), freeze=False, mode="sum"
         )
         bags = [torch.from_numpy(np.searchsorted(used, x)) for x in rows]
-        curve = _Task(bag, bags, targets).train(n_validation, options, report)
-        table = start.table.copy()
-        table[used] = bag.weight.detach().numpy()
-        np.save(folder / "table.npy", table)
+        curve = _train(table, bags, torch.from_numpy(targets), options, n_validation)
+        trained = start.table.copy()
+        trained[used] = table.weight.detach().numpy()
+        np.save(folder / "table.npy", trained)
         (folder / "curve.json").write_text(json.dumps(dataclasses.asdict(curve)))
 
     made_of = [rows, targets, start.table, dataclasses.asdict(options), n_validation]
-    folder = keep("students", made_of, make, timed=True)
+    folder = cache_files("students", made_of, make, timed=True)
     notes = json.loads((folder / "curve.json").read_text())
     lists = {name: tuple(notes[name]) for name in ("train_loss", "validation")}
     encoder = StaticEncoder(start.tokenizer, np.load(folder / "table.npy"))
     return Student(encoder, LearningCurve(**notes | lists))
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """Texts as bags of tokens, and the vectors that they should point to."""
+def _train(
+    table: torch.nn.EmbeddingBag,
+    bags: Sequence[torch.Tensor],
+    targets: torch.Tensor,
+    options: TrainingOptions,
+    n_validation: int,
+) -> LearningCurve:
+    """Train on texts as bags of tokens; the last ones are for validation."""
 
-    table: torch.nn.EmbeddingBag
-    bags: list[torch.Tensor]
-    targets: Vectors
-
-    def train(
-        self, n_validation: int, options: TrainingOptions, report: Report | None
-    ) -> LearningCurve:
-        n, n_train = len(self.bags), len(self.bags) - n_validation
-        parts = [range(i, min(i + 64, n)) for i in range(n_train, n, 64)]
-
-        def validate() -> float:
-            return torch.cat([self._distances(x) for x in parts]).mean().item()
-
-        return train(
-            self.table,
-            lambda batch: self._distances(batch.tolist()).mean(),
-            n_train,
-            options,
-            validate=validate if parts else None,
-            report=report,
-        )
-
-    def _distances(self, batch: Sequence[int]) -> torch.Tensor:
-        """1 - cosine with the target, of each text."""
-        chosen = [self.bags[i] for i in batch]
+    def distances(batch: torch.Tensor) -> torch.Tensor:
+        chosen = [bags[i] for i in batch.tolist()]
         starts = np.cumsum([0, *(len(x) for x in chosen[:-1])])
-        vectors = self.table(torch.cat(chosen), torch.from_numpy(starts))
-        wanted = torch.from_numpy(self.targets[list(batch)])
-        return 1 - cosine_similarity(vectors, wanted)
+        vectors = table(torch.cat(chosen), torch.from_numpy(starts))
+        return 1 - cosine_similarity(vectors, targets[batch])
+
+    def validate() -> float:
+        parts = torch.split(torch.arange(n_train, len(bags)), _VALIDATION_BATCH)
+        return torch.cat([distances(x) for x in parts]).mean().item()
+
+    n_train = len(bags) - n_validation
+    return train(
+        table,
+        lambda batch: distances(batch).mean(),
+        n_train,
+        options,
+        validate=validate if n_validation else None,
+    )
 
 
-def _check(texts: Sequence[str], targets: Vectors, dim: int, n_validation: int) -> None:
+def _check(
+    texts: Sequence[str], targets: Float32Array, dim: int, n_validation: int
+) -> None:
     if np.shape(targets) != (len(texts), dim):
         got = f"got {np.shape(targets)}"
         raise ValueError(f"targets must be ({len(texts)}, {dim}); {got}")

@@ -1,7 +1,7 @@
-"""The weights of an encoder in 8 to 1 bits: what is stored, and what is left of it.
+"""Simulated quantisation of an encoder's weights to 8 to 1 bits.
 
-The values are rounded, but computed with as before: this shows what a width costs in
-quality, not how fast an engine for it would be (`load_encoder` has one for int8).
+Weights are rounded, but stay floating-point numbers. This shows the quality and the
+bytes of a bit width, not the speed (`load_encoder` has an int8 engine).
 """
 
 import copy
@@ -9,21 +9,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from recsys_lib.compression.quantized_table import check_bits
 from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.engines.torch import TorchNetwork
 
-_ROUNDS = 12  # the error falls with each, hardly any more after these
-_CHUNK_ROWS = 512  # small enough to stay in the processor's cache from round to round
+_ROUNDS = 12  # more rounds hardly reduce the error
+_CHUNK_ROWS = 512  # rows rounded together, few enough to fit in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedEncoder:
-    """An encoder that holds only values of which a few bits are stored.
+    """An encoder with rounded weights, and the bytes that they would take.
 
     Attributes:
-        encoder: Its weights the dequantised ones, in the precision they had.
-        bits: Bits a weight, 1..8.
-        size_bytes: Of the codes, a step of float32 a row, and all that is not rounded.
+        encoder: With dequantised weights, in their original precision.
+        bits: Bits per weight, 1..8.
+        size_bytes: Of the codes, a float32 step per row, and the unrounded weights.
     """
 
     encoder: Encoder
@@ -32,19 +33,19 @@ class QuantizedEncoder:
 
 
 def quantize_encoder(encoder: Encoder, *, bits: int) -> QuantizedEncoder:
-    """Round the matrices of an encoder, each output channel and each token by itself.
+    """Round the matrices of an encoder, with a step per output channel or token.
 
-    Biases and layer norms, a hundredth of the weights, stay as they are.
+    Biases and layer norms, a hundredth of the weights, are not rounded.
 
     Args:
-        encoder: Of engine "torch", which stays as it is.
-        bits: Bits a weight, 1..8.
+        encoder: Of engine "torch"; it is not changed.
+        bits: Bits per weight, 1..8.
 
     Raises:
         ValueError: If bits is outside 1..8.
         TypeError: If the encoder is not on the torch engine.
 
-    Source: Jacob et al., CVPR 2018, arXiv 1712.05877 (a scale each channel).
+    Source: Jacob et al., CVPR 2018, arXiv 1712.05877 (a scale per channel).
 
     >>> from recsys_lib.embeddings.encoder import load_encoder
     >>> original = load_encoder(engine="torch")
@@ -54,7 +55,7 @@ def quantize_encoder(encoder: Encoder, *, bits: int) -> QuantizedEncoder:
     network: object = encoder.network
     if not isinstance(network, TorchNetwork):
         raise TypeError(f'encoder must be of engine="torch"; got {network}')
-    _check_bits(bits)
+    check_bits(bits)
     rounded = copy.deepcopy(network)
     kinds = (torch.nn.Linear, torch.nn.Embedding)
     size_bytes = network.size_bytes
@@ -67,31 +68,31 @@ def quantize_encoder(encoder: Encoder, *, bits: int) -> QuantizedEncoder:
 
 
 def round_rows(weight: torch.Tensor, *, bits: int) -> torch.Tensor:
-    """Round each row to 2**bits even levels about zero, its step the best to be found.
+    """Round each row to 2**bits equally spaced levels about zero, with a fitted step.
 
-    The step starts where the largest value just fits. Then each value takes its nearest
-    level and the step is fitted by least squares, in turns: the error never grows, and
-    few bits are not spent on outliers. With one bit a value becomes its sign times the
-    mean size of its row.
+    The first step is the one at which the largest value just fits. Then, in turns, each
+    value takes its nearest level and the step is fitted by least squares. The error
+    never grows, and outliers do not widen the step. With one bit, a value becomes its
+    sign times the mean absolute value of its row.
 
     Args:
-        weight: (n_rows, dim), finite; a row all below 1e-28 keeps fewer levels.
-        bits: 1..8.
+        weight: (n_rows, dim), finite; a row of values below 1e-28 gets fewer levels.
+        bits: Bits per value, 1..8.
 
     Returns:
-        (n_rows, dim), at most 2**bits different values in a row; zeros stay zeros where
-        the whole row is zero.
+        (n_rows, dim), at most 2**bits different values in a row. A row of zeros stays
+        zero.
 
     Raises:
         ValueError: If bits is outside 1..8, or weight not (n_rows, dim).
 
-    Source: Max, IRE Trans. Inf. Theory 6(1), 1960, doi 10.1109/TIT.1960.1057548 (even
+    Source: Max, IRE Trans. Inf. Theory 6(1), 1960, doi 10.1109/TIT.1960.1057548 (equal
     levels of least error); Rastegari et al., ECCV 2016, arXiv 1603.05279 (one bit).
 
     >>> round_rows(torch.tensor([[3.0, -1.0, 2.0]]), bits=1).tolist()
     [[2.0, -2.0, 2.0]]
     """
-    _check_bits(bits)
+    check_bits(bits)
     if weight.ndim != 2:
         raise ValueError(f"weight must be (n_rows, dim); got {tuple(weight.shape)}")
     parts = [
@@ -113,9 +114,4 @@ def _rounded(weight: torch.Tensor, half: int) -> torch.Tensor:
 
 def _stored_bytes(weight: torch.Tensor, bits: int) -> int:
     n_rows, dim = weight.shape
-    return n_rows * (-(-dim * bits // 8) + 4)  # whole bytes, and the step
-
-
-def _check_bits(bits: int) -> None:
-    if bits not in range(1, 9):
-        raise ValueError(f"bits must be 1..8; got {bits}")
+    return n_rows * (-(-dim * bits // 8) + 4)  # whole bytes and a float32

@@ -1,8 +1,7 @@
 """Compute a teacher encoder's targets for many texts once, and cache them.
 
-Besides a vector of each text, pooled both ways, these are its mean hidden states of
-each token, in all the places where the token stands: what a table of tokens can start
-from.
+The targets are an embedding of each text, pooled in both ways, and the mean hidden
+state of each token. A table of tokens can start from the latter.
 """
 
 from collections.abc import Sequence
@@ -12,78 +11,77 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.artifacts import hashes_of, keep_arrays
+from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.artifacts import cache_arrays, hashes_of
 from recsys_lib.embeddings.encoder import Encoder, load_encoder
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import Batching, Tokens, in_batches, strings
 from recsys_lib.machine import usable_cores
 
-Arrays = tuple[npt.NDArray[Any], ...]
-Vectors = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """What a teacher said about some texts.
+class TeacherTargets:
+    """What a teacher encoder computes for some texts.
 
     Attributes:
-        vectors: (n, dim) its unit vectors of the texts, means over the tokens.
-        cls_vectors: (n, dim) those of the first token alone, from the same passes.
-        token_means: (vocabulary, dim) its mean hidden state of each token, over all
-            places where the token stands; 0 for one that the texts lack.
-        token_counts: (vocabulary,) places, special tokens not counted.
-        seconds: That the teacher took, on a machine of this kind and with this code.
+        vectors: (n, dim) unit vectors of the texts, by mean pooling.
+        cls_vectors: (n, dim) unit vectors of the texts, by pooling the first token.
+        token_means: (vocabulary, dim) mean hidden state of each token over all its
+            occurrences; 0 for a token that does not occur.
+        token_counts: (vocabulary,) occurrences; special tokens are not counted.
+        seconds: Time that the teacher took on this kind of machine, with this code.
     """
 
-    vectors: Vectors
-    cls_vectors: Vectors
-    token_means: Vectors
-    token_counts: npt.NDArray[np.int64]
+    vectors: Float32Array
+    cls_vectors: Float32Array
+    token_means: Float32Array
+    token_counts: IntArray
     seconds: float
 
 
-def ask_teacher(
+def teacher_targets(
     texts: Sequence[str], *, model: str | Path | None = None, max_length: int = 128
-) -> Lessons:
-    """Let a teacher embed texts, and note what it makes of each token on the way.
+) -> TeacherTargets:
+    """Embed texts with a teacher, and average its hidden states of each token.
 
     Args:
         texts: Unlabelled, one or more.
-        model: Folder of the teacher; None for the carried all-MiniLM-L6-v2.
-        max_length: Tokens kept of a text, special ones included.
+        model: Folder of the teacher; None for the bundled all-MiniLM-L6-v2.
+        max_length: Tokens read of a text, special ones included.
 
     Raises:
-        TypeError: If not given a sequence of str.
+        TypeError: If texts are not a sequence of str.
         ValueError: If there is no text.
 
-    >>> lessons = ask_teacher(["a red dress", "a blue dress"])
-    >>> lessons.vectors.shape, int(lessons.token_counts.max())
+    >>> targets = teacher_targets(["a red dress", "a blue dress"])
+    >>> targets.vectors.shape, int(targets.token_counts.max())
     ((2, 384), 2)
     """
     given = strings(texts)
     if not given:
-        raise ValueError("texts must be one or more; got none")
+        raise ValueError("there must be at least one text; got none")
     folder = minilm_folder() if model is None else Path(model)
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
     chosen = [teacher.engine, teacher.precision, max_length]
-    kept = keep_arrays(
-        "lessons", [hashes_of(folder), *chosen, given], lambda: _answers(teacher, given)
+    cached = cache_arrays(
+        "targets", [hashes_of(folder), *chosen, given], lambda: _compute(teacher, given)
     )
-    vectors, cls_vectors, means, counts = kept.arrays
-    return Lessons(vectors, cls_vectors, means, counts, kept.seconds)
+    vectors, cls_vectors, means, counts = cached.arrays
+    return TeacherTargets(vectors, cls_vectors, means, counts, cached.seconds)
 
 
-def _answers(teacher: Encoder, texts: list[str]) -> Arrays:
+def _compute(
+    teacher: Encoder, texts: list[str]
+) -> tuple[Float32Array, Float32Array, Float32Array, IntArray]:
     """Vectors of the texts in both poolings, mean and count of each token."""
     n_tokens, cuts = teacher.tokenizer.get_vocab_size(), list[list[int]]()
     vectors, cls_vectors = np.empty((2, len(texts), teacher.dim), dtype=np.float32)
     sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
 
-    def answer(tokens: Tokens) -> Arrays:
+    def answer(tokens: Tokens) -> tuple[Any, ...]:
         hidden = np.asarray(teacher.forward(tokens))
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
@@ -97,9 +95,9 @@ def _answers(teacher: Encoder, texts: list[str]) -> Arrays:
         answers = threads.map(answer, batches)
         for cut, (by_mean, by_cls, ids, states) in zip(cuts, answers, strict=True):
             vectors[cut], cls_vectors[cut] = by_mean, by_cls
-            met, place, often = np.unique(ids, return_inverse=True, return_counts=True)
-            entries = (np.ones(len(ids)), (place, np.arange(len(ids))))
-            sums[met] += csr_matrix(entries, shape=(len(met), len(ids))) @ states
-            counts[met] += often
+            found, row, often = np.unique(ids, return_inverse=True, return_counts=True)
+            entries = (np.ones(len(ids)), (row, np.arange(len(ids))))
+            sums[found] += csr_matrix(entries, shape=(len(found), len(ids))) @ states
+            counts[found] += often
     means = sums / np.maximum(counts, 1)[:, None]
     return vectors, cls_vectors, means.astype(np.float32), counts

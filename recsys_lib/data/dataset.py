@@ -1,4 +1,4 @@
-"""A data set: interactions, items and users, and the matrix of the two."""
+"""A data set: interactions with their users and items, and the matrix they form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +9,24 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from recsys_lib.arrays import IntArray
 from recsys_lib.artifacts import sha256_of
-from recsys_lib.data.titles import describe_items
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Who met what, and when.
+    """User-item interactions with their items and users.
+
+    Users and items have codes from 0 without gaps, in the order of their original ids.
+    Row i of ``items``, and of any table of item vectors, belongs to code i.
 
     Attributes:
         name: Such as "ml-100k".
         interactions: Columns user, item (codes), rating, timestamp (seconds since
             1970), in file order.
         items: Row i describes item i: item_id, title, year (missing: NA), genres
-            (tuple of str), text (title, year and genres in a sentence each).
-        users: Row i describes user i: user_id and what else the source tells.
+            (tuple of str), text (title, year and genres as short sentences).
+        users: Row i describes user i: user_id and what else the source has.
         sha256: Hash of each file read, by file name.
     """
 
@@ -35,24 +38,59 @@ class Dataset:
 
     @property
     def n_users(self) -> int:
-        """Number of users, those without interactions included."""
+        """Number of users, including those without interactions."""
         return len(self.users)
 
     @property
     def n_items(self) -> int:
-        """Size of the catalogue, items without interactions included."""
+        """Number of items, including those without interactions."""
         return len(self.items)
 
 
+def build_dataset(
+    name: str,
+    interactions: pd.DataFrame,
+    items: pd.DataFrame,
+    users: pd.DataFrame | None = None,
+    *,
+    files: Sequence[Path],
+) -> Dataset:
+    """Make a `Dataset` from tables with original ids.
+
+    Args:
+        name: Of the data set.
+        interactions: Columns user_id, item_id, rating and timestamp.
+        items: The columns of `Dataset.items`.
+        users: Column user_id and more; by default the users of the interactions.
+        files: The files that the tables were read from; they are hashed.
+
+    Raises:
+        ValueError: If an interaction has a user or an item without a row.
+    """
+    items = items.sort_values("item_id", ignore_index=True)
+    if users is None:
+        users = pd.DataFrame({"user_id": np.unique(interactions["user_id"])})
+    users = users.sort_values("user_id", ignore_index=True)
+    coded = pd.DataFrame(
+        {
+            "user": _codes(interactions["user_id"], users["user_id"]),
+            "item": _codes(interactions["item_id"], items["item_id"]),
+            "rating": interactions["rating"].to_numpy(np.float32),
+            "timestamp": interactions["timestamp"].to_numpy(np.int64),
+        }
+    )
+    return Dataset(name, coded, items, users, {x.name: sha256_of(x) for x in files})
+
+
 def most_rated(dataset: Dataset, n_items: int) -> Dataset:
-    """Keep the items that most users met, and what happened to them.
+    """Reduce a data set to the items with the most ratings, and their interactions.
 
     Args:
         dataset: Its items keep their order, and its users their codes.
         n_items: How many, in [1, dataset.n_items].
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If n_items is out of range.
 
     >>> from recsys_lib.data.movielens import load_movielens
     >>> most_rated(load_movielens(), 2).items.title.tolist()
@@ -61,24 +99,24 @@ def most_rated(dataset: Dataset, n_items: int) -> Dataset:
     if not 1 <= n_items <= dataset.n_items:
         raise ValueError(f"n_items must lie in [1, {dataset.n_items}]; got {n_items}")
     events = dataset.interactions
-    met = np.bincount(events["item"], minlength=dataset.n_items)
-    kept = np.sort(np.argsort(-met, kind="stable")[:n_items])
-    events = events[events["item"].isin(kept)].reset_index(drop=True)
-    events["item"] = np.searchsorted(kept, events["item"])
-    items = dataset.items.iloc[kept].reset_index(drop=True)
+    n_ratings = np.bincount(events["item"], minlength=dataset.n_items)
+    selected = np.sort(np.argsort(-n_ratings, kind="stable")[:n_items])
+    events = events[events["item"].isin(selected)].reset_index(drop=True)
+    events["item"] = np.searchsorted(selected, events["item"])
+    items = dataset.items.iloc[selected].reset_index(drop=True)
     return replace(dataset, interactions=events, items=items)
 
 
 def interaction_matrix(
     frame: pd.DataFrame, shape: tuple[int, int], *, values: str = "binary"
 ) -> csr_matrix:
-    """Lay interactions out as a sparse matrix of users by items.
+    """Arrange interactions as a sparse matrix of users by items.
 
     Args:
         frame: Columns user and item, codes within the shape.
         shape: (n_users, n_items).
-        values: "binary" (1 where the two met, however often), or a column of the
-            frame, summed where a pair repeats.
+        values: "binary" (1 for each pair that occurs, however often), or a column of
+            the frame, summed where a pair repeats.
 
     Returns:
         (n_users, n_items) float32.
@@ -104,32 +142,12 @@ def interaction_matrix(
     return matrix.astype(np.float32)
 
 
-def _assemble(
-    name: str, frames: Sequence[pd.DataFrame], files: Sequence[Path]
-) -> Dataset:
-    """Number what is in the frames of ratings, items and (perhaps) users."""
-    ratings, items = frames[0], frames[1].sort_values("item_id", ignore_index=True)
-    users = pd.DataFrame({"user_id": np.unique(ratings["user_id"])})
-    if len(frames) > 2:
-        users = frames[2].sort_values("user_id", ignore_index=True)
-    interactions = pd.DataFrame(
-        {
-            "user": _codes(ratings["user_id"], users["user_id"]),
-            "item": _codes(ratings["item_id"], items["item_id"]),
-            "rating": ratings["rating"].to_numpy(np.float32),
-            "timestamp": ratings["timestamp"].to_numpy(np.int64),
-        }
-    )
-    hashes = {file.name: sha256_of(file) for file in files}
-    return Dataset(name, interactions, describe_items(items), users, hashes)
-
-
-def _codes(ids: "pd.Series[Any]", ordered: "pd.Series[Any]") -> Any:
-    codes = pd.Index(ordered).get_indexer(pd.Index(ids))
+def _codes(ids: "pd.Series[Any]", ordered: "pd.Series[Any]") -> IntArray:
+    codes: IntArray = pd.Index(ordered).get_indexer(pd.Index(ids))
     if (codes < 0).any():
         raise ValueError(
-            f"every {ids.name} of an interaction must be described; got "
-            f"{(codes < 0).sum()} that are not, such as {ids[codes < 0].iloc[0]} "
+            f"every {ids.name} of an interaction must have a row of its own; got "
+            f"{(codes < 0).sum()} without, such as {ids[codes < 0].iloc[0]} "
             f"in row {np.argmax(codes < 0) + 1}"
         )
     return codes

@@ -1,4 +1,4 @@
-"""What a chapter runs on: the book's MovieLens, or the reader's data in its place."""
+"""Load the book's MovieLens, or the reader's own data instead."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,31 +6,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_lib.data import tables
-from recsys_lib.data.dataset import Dataset, _assemble, most_rated
-from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.dataset import Dataset, build_dataset, most_rated
+from recsys_lib.data.movielens import RATING_FILES, load_movielens
+from recsys_lib.data.tables import read_strings, refuse_rows
+from recsys_lib.data.titles import describe_items
 
-SMALLEST = {"users of over ten items": 50, "items": 200, "interactions": 2000}
+SMALLEST = {
+    "users with over 10 interactions": 50,
+    "items with interactions": 200,
+    "interactions": 2000,
+}
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
-_OWN = {"items.csv", "interactions.csv"}
-_PUBLISHED = {"u.data", "ratings.dat", "ratings.csv"}
+_OWN_FILES = ["interactions.csv", "items.csv"]
 
 
 def load_dataset(folder: str | Path = "") -> Dataset:
-    """Load the book's own MovieLens, or a folder of the reader's.
+    """Load the book's MovieLens, or a folder of the reader's data.
 
     Args:
-        folder: Empty for the book's own. Otherwise it holds ``items.csv`` and
-            ``interactions.csv``, or MovieLens in one of its official layouts. Of a
-            larger set the most rated 4,000 items are kept, and 7,000 users drawn.
+        folder: Empty for the book's MovieLens. Otherwise it holds ``items.csv`` and
+            ``interactions.csv``, or an official release of MovieLens. A larger data
+            set is reduced to its 4,000 most rated items and 7,000 users at random.
 
     Returns:
-        Of the reader's data, the users who met an item.
+        Of the reader's data, only users with an interaction.
 
     Raises:
         FileNotFoundError: If the folder holds neither.
-        ValueError: Naming file and line where a row is wrong, or if the data are too
-            few to measure anything.
+        ValueError: If a row is wrong (the message has its file and line), or there are
+            too few data to measure anything.
 
     >>> load_dataset().name
     'ml-100k'
@@ -39,18 +43,50 @@ def load_dataset(folder: str | Path = "") -> Dataset:
         return load_movielens()
     path = Path(folder)
     found = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    if found & _OWN:
-        return _fitted(load_interactions(path))
-    if found & _PUBLISHED:
-        return _fitted(load_movielens(path))
+    if found.intersection(_OWN_FILES):
+        return _fit_to_book(load_interactions(path))
+    if found.intersection(RATING_FILES):
+        return _fit_to_book(load_movielens(path))
     raise FileNotFoundError(
-        f"{path} must hold {' and '.join(sorted(_OWN))}, or MovieLens as published "
-        f"({', '.join(sorted(_PUBLISHED))}); got {', '.join(sorted(found)[:8]) or None}"
+        f"{path} must hold {' and '.join(_OWN_FILES)}, or MovieLens as published "
+        f"({', '.join(RATING_FILES)}); got {', '.join(sorted(found)[:8]) or None}"
     )
 
 
+def load_interactions(folder: str | Path) -> Dataset:
+    """Load a reader's ``items.csv`` and ``interactions.csv``, both in UTF-8.
+
+    Args:
+        folder: Holds ``items.csv`` (item, text, optional metadata: tags separated by
+            "|", which become ``genres``) and ``interactions.csv`` (user, item,
+            timestamp in seconds, optional rating, 1 by default). Ids are strings.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a column or a field is missing, an item repeats or is unknown,
+            or a number is invalid. The message has the file and the line.
+    """
+    files = [Path(folder) / name for name in ("items.csv", "interactions.csv")]
+    items = read_strings(files[0], ["item", "text"])
+    events = read_strings(files[1], ["user", "item", "timestamp"])
+    ids = items["item"]
+    refuse_rows(files[0], ids, ids.duplicated(), "an item id of its own")
+    unknown = ~events["item"].isin(ids)
+    refuse_rows(files[1], events["item"], unknown, "an item of items.csv")
+    for column, default in (("timestamp", ""), ("rating", "1")):
+        given = events.get(column, pd.Series(default, index=events.index))
+        events[column] = pd.to_numeric(given, errors="coerce")
+        too_large = ~(events[column].abs() < 1e11)  # as milliseconds since 1970 are
+        rule = f"a {column} that is a number below 1e11"
+        refuse_rows(files[1], given, too_large, rule)
+    names = {"item": "item_id", "user": "user_id", "metadata": "genres"}
+    items, events = items.rename(columns=names), events.rename(columns=names)
+    items = describe_items(items.assign(title=items["text"]))
+    return build_dataset(Path(folder).name, events, items, files=files)
+
+
 def liked_from(dataset: Dataset) -> float:
-    """Rating from which an item counts as liked: the median, 4 stars on MovieLens.
+    """Lowest rating that counts as liked: the median, 4 stars on MovieLens.
 
     >>> liked_from(load_dataset())
     4.0
@@ -59,15 +95,15 @@ def liked_from(dataset: Dataset) -> float:
 
 
 def lacks(dataset: Dataset) -> frozenset[str]:
-    """Name what the reader's data do not have that a part of the book needs.
+    """Name what a reader's data do not have that some part of the book needs.
 
     Args:
         dataset: The reader's.
 
     Returns:
-        "movielens" (the benchmark's digits are of other data); "metadata" if no two
-        items differ in genres or no two in year; and "ratings" if none lies below
-        the median, so that nothing is known to be disliked.
+        "movielens", always: the published benchmark values are of other data;
+        "metadata" if all items have the same genres or the same year;
+        "ratings" if no rating is below the median, so that no dislikes are known.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
@@ -80,57 +116,26 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     return frozenset(found)
 
 
-def _fitted(dataset: Dataset) -> Dataset:
-    """Keep users who met something, and no more than the chapters' tables can hold."""
+def _fit_to_book(dataset: Dataset) -> Dataset:
+    """Drop users without interactions, and what the chapters' tables cannot hold."""
     if dataset.n_items > LARGEST_ITEMS:
         dataset = most_rated(dataset, LARGEST_ITEMS)
-    users = np.unique(dataset.interactions["user"])
+    events = dataset.interactions
+    users = np.unique(events["user"])
     if len(users) > LARGEST_USERS:
         drawn = np.random.default_rng(0).choice(users, LARGEST_USERS, replace=False)
         users = np.sort(drawn)
-    events = dataset.interactions
     events = events[events["user"].isin(users)].reset_index(drop=True)
     events["user"] = np.searchsorted(users, events["user"])
-    items = events["item"].nunique()
+    _check_size(dataset.name, events)
+    described = dataset.users.iloc[users].reset_index(drop=True)
+    return replace(dataset, interactions=events, users=described)
+
+
+def _check_size(name: str, events: pd.DataFrame) -> None:
     active = int((events["user"].value_counts() > 10).sum())
-    sizes = zip(SMALLEST, (active, items, len(events)), strict=True)
-    found = dict(sizes)
-    if any(found[name] < least for name, least in SMALLEST.items()):
-        wanted = ", ".join(f"{least} {name}" for name, least in SMALLEST.items())
-        got = ", ".join(f"{n} {name}" for name, n in found.items())
-        raise ValueError(f"{dataset.name} must have {wanted} that met; got {got}")
-    kept = dataset.users.iloc[users].reset_index(drop=True)
-    return replace(dataset, interactions=events, users=kept)
-
-
-def load_interactions(folder: str | Path) -> Dataset:
-    """Load a reader's own data: ``items.csv`` and ``interactions.csv``, in UTF-8.
-
-    Args:
-        folder: Holds ``items.csv`` (item, text, optional metadata: tags parted by
-            "|", which become ``genres``) and ``interactions.csv`` (user, item,
-            timestamp in seconds, optional rating, 1 by default). Ids are strings.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: Naming file and line, if a column or field is missing, an item
-            repeats or is unknown, a number is not one.
-    """
-    files = [Path(folder) / name for name in ("items.csv", "interactions.csv")]
-    items = tables.read_strings(files[0], ["item", "text"])
-    events = tables.read_strings(files[1], ["user", "item", "timestamp"])
-    ids = items["item"]
-    tables.refuse_rows(files[0], ids, ids.duplicated(), "an item id of its own")
-    unknown = ~events["item"].isin(ids)
-    tables.refuse_rows(files[1], events["item"], unknown, "an item of items.csv")
-    for column, default in (("timestamp", ""), ("rating", "1")):
-        given = events.get(column, pd.Series(default, index=events.index))
-        events[column] = pd.to_numeric(given, errors="coerce")
-        small = events[column].abs() < 1e11  # milliseconds since 1970 are not
-        tables.refuse_rows(
-            files[1], given, ~small, f"a {column} that is a number below 1e11"
-        )
-    names = {"item": "item_id", "user": "user_id", "metadata": "genres"}
-    items, events = items.rename(columns=names), events.rename(columns=names)
-    items["title"] = items["text"]
-    return _assemble(Path(folder).name, [events, items], files)
+    sizes = (active, events["item"].nunique(), len(events))
+    if any(n < least for n, least in zip(sizes, SMALLEST.values(), strict=True)):
+        wanted = ", ".join(f"{least} {what}" for what, least in SMALLEST.items())
+        got = ", ".join(f"{n} {what}" for n, what in zip(sizes, SMALLEST, strict=True))
+        raise ValueError(f"{name} must have at least {wanted}; got {got}")

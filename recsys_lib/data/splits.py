@@ -1,7 +1,7 @@
-"""Cut interactions into training and test data: at random, in time, by items, by users.
+"""Split interactions into training and test data: at random, by time, by items.
 
-Every split keeps the rows as they were, index included, so that the two parts can be
-traced back to the frame they came from. A validation cut is a split of ``train``.
+Every row keeps its values and its index, so that it can be found in the original frame.
+For validation data, split ``train`` again.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,36 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
+
+from recsys_lib.arrays import BoolArray, IntArray
+from recsys_lib.data.dataset import interaction_matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The two parts of a frame of interactions, both in its order."""
+    """The two parts of a frame of interactions, both in its row order."""
 
     train: pd.DataFrame
     test: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutItems:
+    """Items without interactions in training, and the users who interacted with them.
+
+    Attributes:
+        train: Interactions with the other items.
+        histories: (n_users, n_items) of `train`; the columns of `items` are empty.
+        items: (n_held_out,) codes of the items held out, ascending.
+        relevant: (n_users, n_held_out) bool, true where the user interacted with the
+            item.
+    """
+
+    train: pd.DataFrame
+    histories: csr_matrix
+    items: IntArray
+    relevant: BoolArray
 
 
 def stratified_split(
@@ -26,17 +48,17 @@ def stratified_split(
     by: Literal["item", "user"] = "item",
     seed: int = 42,
 ) -> Split:
-    """Keep the same part of each item's (or user's) rows for training, at random.
+    """Draw the same share of each item's (or user's) rows for training.
 
     Args:
-        interactions: Columns item and user, in file order: the draw depends on it.
-        ratio: Part of each stratum kept, in (0, 1); rounded half to even, so that a
-            stratum of one row is all training from .5 on.
-        by: Column that names the strata.
-        seed: 42 and by item on MovieLens 100k gives the recommenders benchmark.
+        interactions: Columns item and user. The draw depends on the order of the rows.
+        ratio: Share of each stratum in training, in (0, 1). The number of rows is
+            rounded half to even: above .5, a stratum of one row is all training.
+        by: Column that defines the strata.
+        seed: On MovieLens 100k, 42 with by="item" is the recommenders benchmark.
 
     Raises:
-        ValueError: If ratio lies outside (0, 1) or a part comes out empty.
+        ValueError: If ratio lies outside (0, 1) or a part is empty.
 
     Source: Recommenders (github.com/recommenders-team/recommenders),
     ``python_stratified_split``.
@@ -45,8 +67,8 @@ def stratified_split(
     >>> stratified_split(frame).test["item"].tolist()
     [0, 1]
     """
-    _check_part("ratio", ratio)
-    # the benchmark's generator, which NumPy keeps for reproducing old results
+    _check_share("ratio", ratio)
+    # the generator of the benchmark, which NumPy still has to reproduce old results
     draws = np.random.RandomState(seed).random_sample(len(interactions))
     strata = interactions[by]
     rank = pd.Series(draws, index=strata.index).groupby(strata).rank("first")
@@ -55,21 +77,21 @@ def stratified_split(
 
 
 def temporal_split(interactions: pd.DataFrame, *, ratio: float = 0.75) -> Split:
-    """Train on the past, test on what came strictly later.
+    """Train on the past, test on strictly later interactions.
 
     Args:
         interactions: Column timestamp.
-        ratio: Part of the rows before the cut, in (0, 1); rows that share the second
-            of the cut all go to the test, so the part may come out smaller.
+        ratio: Share of the rows in training, in (0, 1). It may come out smaller: all
+            rows with the timestamp at the cut go to the test data.
 
     Raises:
-        ValueError: If ratio lies outside (0, 1) or a part comes out empty.
+        ValueError: If ratio lies outside (0, 1) or a part is empty.
 
     >>> frame = pd.DataFrame({"timestamp": [30, 10, 20, 40]})
     >>> temporal_split(frame, ratio=0.5).train["timestamp"].tolist()
     [10, 20]
     """
-    _check_part("ratio", ratio)
+    _check_share("ratio", ratio)
     times = interactions["timestamp"]
     cut = np.sort(times)[int(ratio * len(times)) :][:1]
     return _divide(interactions, times.lt(cut[0]) if len(cut) else times.notna())
@@ -78,53 +100,63 @@ def temporal_split(interactions: pd.DataFrame, *, ratio: float = 0.75) -> Split:
 def cold_item_split(
     interactions: pd.DataFrame, *, fraction: float = 0.2, seed: int = 0
 ) -> Split:
-    """Hold out whole items: no item of the test has a row in training.
+    """Hold out whole items: no item of the test data has a row in training.
 
     Args:
         interactions: Column item.
-        fraction: Part of the items held out with all their rows, in (0, 1).
+        fraction: Share of the items to hold out with all their rows, in (0, 1).
         seed: Of the draw of items.
 
     Raises:
-        ValueError: If fraction lies outside (0, 1) or a part comes out empty.
+        ValueError: If fraction lies outside (0, 1) or a part is empty.
 
     >>> frame = pd.DataFrame({"item": [0, 0, 1, 1]})
     >>> cold_item_split(frame, fraction=0.5).test["item"].nunique()
     1
     """
-    return _cold_split(interactions, "item", fraction, seed)
+    _check_share("fraction", fraction)
+    items = np.unique(interactions["item"])
+    n_held_out = round(fraction * len(items))
+    held_out = np.random.default_rng(seed).permutation(items)[:n_held_out]
+    return _divide(interactions, ~interactions["item"].isin(held_out))
 
 
-def cold_user_split(
-    interactions: pd.DataFrame, *, fraction: float = 0.2, seed: int = 0
-) -> Split:
-    """Hold out whole users; arguments and errors as of `cold_item_split`.
+def hold_out_items(
+    interactions: pd.DataFrame,
+    shape: tuple[int, int],
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+) -> HeldOutItems:
+    """Hold out whole items by `cold_item_split`, as matrices that models take.
 
-    >>> frame = pd.DataFrame({"user": [0, 0, 1, 1]})
-    >>> cold_user_split(frame, fraction=0.5).test["user"].nunique()
-    1
+    Args:
+        interactions: Columns user and item.
+        shape: (n_users, n_items).
+        fraction: Share of the items to hold out, in (0, 1).
+        seed: Of the draw of items.
+
+    Raises:
+        ValueError: As `cold_item_split` and `interaction_matrix` do.
+
+    >>> frame = pd.DataFrame({"user": [0, 1, 1], "item": [0, 0, 1]})
+    >>> hold_out_items(frame, (2, 2), fraction=0.5).relevant.shape
+    (2, 1)
     """
-    return _cold_split(interactions, "user", fraction, seed)
+    split = cold_item_split(interactions, fraction=fraction, seed=seed)
+    items = np.unique(split.test["item"])
+    relevant = interaction_matrix(split.test, shape)[:, items].toarray() > 0
+    histories = interaction_matrix(split.train, shape)
+    return HeldOutItems(split.train, histories, items, relevant)
 
 
-def _cold_split(
-    interactions: pd.DataFrame, column: str, fraction: float, seed: int
-) -> Split:
-    _check_part("fraction", fraction)
-    codes = np.unique(interactions[column])
-    n_cold = round(fraction * len(codes))
-    cold = np.random.default_rng(seed).permutation(codes)[:n_cold]
-    return _divide(interactions, ~interactions[column].isin(cold))
+def _divide(interactions: pd.DataFrame, in_train: "pd.Series[bool]") -> Split:
+    if in_train.all() or not in_train.any():
+        got = f"{in_train.sum()} of {len(in_train)} in train"
+        raise ValueError(f"both parts must have rows; got {got}")
+    return Split(interactions[in_train], interactions[~in_train])
 
 
-def _divide(interactions: pd.DataFrame, kept: "pd.Series[bool]") -> Split:
-    if kept.all() or not kept.any():
-        raise ValueError(
-            f"both parts must have rows; got {int(kept.sum())} of {len(kept)} in train"
-        )
-    return Split(interactions[kept], interactions[~kept])
-
-
-def _check_part(name: str, part: float) -> None:
-    if not 0 < part < 1:
-        raise ValueError(f"{name} must lie in (0, 1); got {part}")
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(f"{name} must lie in (0, 1); got {share}")

@@ -1,4 +1,4 @@
-"""Read tables from files, and refuse what is wrong in them by file and line."""
+"""Read tables from files; an error names the file and the line."""
 
 import csv
 import re
@@ -9,35 +9,38 @@ from typing import Any
 
 import pandas as pd
 
+_SEPARATORS = {".csv": ",", ".dat": "::", ".data": "\t", ".item": "|", ".user": "|"}
+
 
 def read_delimited(
     file: Path, columns: list[str], types: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Read a table of MovieLens, whose suffix tells its layout.
+    """Read a table in one of MovieLens' formats, which the suffix determines.
 
     Args:
-        file: A ``.csv`` has a header and is in UTF-8; ``.dat`` (parted by "::"),
+        file: ``.csv`` has a header and is in UTF-8. ``.dat`` (separated by "::"),
             ``.data`` (tab), ``.item`` and ``.user`` ("|") have none, in Latin-1.
-        columns: Names to give, all columns in order.
-        types: Types by column name; other columns are inferred.
+        columns: Names for all columns, in order.
+        types: Type by column name; pandas infers the others.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Naming file and line, if a row has other fields, or one is not of
-            its type.
+        ValueError: If a row has the wrong number of fields, or a field the wrong type.
+            The message has the file and the line.
     """
     source: Any = file
-    modern = file.suffix == ".csv"
-    if file.suffix == ".dat":  # pandas is ten times faster on one character
-        source = BytesIO(file.read_bytes().replace(b"::", b"\t"))
+    is_csv = file.suffix == ".csv"
+    separator = _SEPARATORS[file.suffix]
+    if separator == "::":  # pandas is ten times faster with one character
+        source, separator = BytesIO(file.read_bytes().replace(b"::", b"\t")), "\t"
     try:
         return pd.read_csv(
             source,
-            sep={".csv": ",", ".item": "|", ".user": "|"}.get(file.suffix, "\t"),
+            sep=separator,
             header=None,
-            skiprows=1 if modern else 0,
-            quoting=csv.QUOTE_MINIMAL if modern else csv.QUOTE_NONE,
-            encoding="utf-8" if modern else "latin-1",
+            skiprows=1 if is_csv else 0,
+            quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+            encoding="utf-8" if is_csv else "latin-1",
             dtype={i: types[name] for i, name in enumerate(columns) if name in types},
             keep_default_na=False,
         ).set_axis(columns, axis="columns")
@@ -51,40 +54,49 @@ def read_strings(file: Path, required: Sequence[str]) -> pd.DataFrame:
 
     Args:
         file: Has a header; blank lines are skipped.
-        required: Columns that must be there, with something in every row.
+        required: Columns that must exist and be filled in every row.
 
     Returns:
-        The rows; the index is the line of the file on which each ends.
+        The rows; the index is the line of the file on which each row ends.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Naming the file and, for a bad row, its line.
+        ValueError: If the file is not such a table. The message has the file and, for
+            a bad row, the line.
     """
-    lines, rows = [], []
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         try:
-            for row in filter(None, reader):
-                lines.append(reader.line_num)
-                rows.append(row)
+            lines = [(reader.line_num, row) for row in reader if row]
         except (csv.Error, UnicodeDecodeError) as error:
             at = f"{file}, after line {reader.line_num}"
             raise ValueError(f"{at}: must be CSV in UTF-8; got: {error}") from error
-    if len(rows) < 2 or not set(required) <= set(rows[0]):
-        raise ValueError(
-            f"{file} must have a header with {', '.join(required)}, and rows; "
-            f"got {rows[:1]} and {max(len(rows) - 1, 0)} rows"
-        )
-    return _checked(file, pd.Series(rows[1:], index=lines[1:]), rows[0], required)
+    header, rows = lines[0][1] if lines else [], dict(lines[1:])
+    if not rows or not set(required) <= set(header):
+        wanted = f"a header with {', '.join(required)}, and rows"
+        raise ValueError(f"{file} must have {wanted}; got {header}, {len(rows)} rows")
+    lengths = pd.Series({line: len(row) for line, row in rows.items()})
+    refuse_rows(file, lengths, lengths != len(header), f"{len(header)} fields")
+    table = pd.DataFrame(list(rows.values()), columns=header, index=lengths.index)
+    for name in required:
+        is_empty = table[name].str.strip() == ""
+        refuse_rows(file, table[name], is_empty, f"something in column {name}")
+    return table
 
 
 def refuse_rows(
     file: Path, values: "pd.Series[Any]", bad: "pd.Series[bool]", rule: str
 ) -> None:
-    """Raise for the first bad row of a table from `read_strings`, if there is one.
+    """Raise an error for the first bad row of a table from `read_strings`, if any.
+
+    Args:
+        file: That the table was read from.
+        values: One column of it, or a value for each row.
+        bad: Where the rule is broken.
+        rule: What each row must have.
 
     Raises:
-        ValueError: With the file, the line, what the row must have, and its value.
+        ValueError: With the file, the line, the rule and the value.
 
     >>> ages = pd.Series(["7", "x"], index=[2, 3])
     >>> refuse_rows(Path("a.csv"), ages, ages == "x", "an age")
@@ -96,32 +108,20 @@ def refuse_rows(
         raise ValueError(f"{at}: must have {rule}; got {got!r}")
 
 
-def _bad_line(file: Path, kinds: Sequence[str]) -> str:
-    """Where the first row of MovieLens' table is that is not as it should be."""
-    parts = {".csv": ",", ".dat": "::", ".item": "|", ".user": "|"}
-    part = parts.get(file.suffix, "\t")
-    numbers = [i for i, kind in enumerate(kinds) if kind != "str"]
-    text = file.read_text("utf-8" if part == "," else "latin-1", errors="replace")
+def _bad_line(file: Path, types: Sequence[str]) -> str:
+    """Find the first line that `read_delimited` cannot read: ", line 7," or ""."""
+    separator = _SEPARATORS[file.suffix]
+    is_csv = separator == ","
+    text = file.read_text("utf-8" if is_csv else "latin-1", errors="replace")
     lines = text.splitlines()
-    rows = list(csv.reader(lines)) if part == "," else [x.split(part) for x in lines]
+    rows = list(csv.reader(lines)) if is_csv else [x.split(separator) for x in lines]
+    numbers = [i for i, kind in enumerate(types) if kind != "str"]
     for line, row in enumerate(rows, start=1):
-        right = len(row) == len(kinds) and all(_is_number(row[i]) for i in numbers)
-        if not right and not (part == "," and line == 1):  # its header
+        is_good = len(row) == len(types) and all(_is_number(row[i]) for i in numbers)
+        if not is_good and not (is_csv and line == 1):  # its header
             return f", line {line},"
     return ""
 
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", text) is not None
-
-
-def _checked(
-    file: Path, rows: "pd.Series[Any]", header: list[str], required: Sequence[str]
-) -> pd.DataFrame:
-    counts = rows.map(len)
-    refuse_rows(file, counts, counts != len(header), f"{len(header)} fields")
-    table = pd.DataFrame(rows.to_list(), columns=header, index=rows.index)
-    for column in required:
-        empty = table[column].str.strip() == ""
-        refuse_rows(file, table[column], empty, f"something in column {column}")
-    return table

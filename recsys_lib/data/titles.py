@@ -1,15 +1,9 @@
-"""Describe films as a person would: title, year and genres out of MovieLens' tables."""
+"""Describe items in words: title, year and genres from raw titles and genre lists."""
 
 import re
-from typing import Any
 
 import pandas as pd
 
-GENRES_100K = [
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
-    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
-    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
-]
 _NO_GENRE = {"", "unknown", "(no genres listed)"}
 _YEAR = re.compile(r"\s*\((\d{4})(?:[-–]\s*(?:\d{4})?)?\)(?:\s*\(V\))?$")
 _ARTICLE = re.compile(
@@ -19,21 +13,22 @@ _ARTICLE = re.compile(
 
 
 def describe_items(items: pd.DataFrame) -> pd.DataFrame:
-    """Make the columns item_id, title, year, genres and text out of a source's items.
+    """Make the columns of `Dataset.items` from the items of a source.
 
     Args:
-        items: Columns item_id and title; genres parted by "|" or as the 19 flags of
-            MovieLens 100k, or none; text where the source has one, which stays.
+        items: Columns item_id, title (perhaps with a year) and, optionally, genres
+            (separated by "|") and text (used unchanged).
 
     Returns:
-        One row per item: year may be NA, genres is a tuple of str.
+        Columns item_id, title, year (missing: NA), genres (tuple of str) and text.
 
     >>> films = pd.DataFrame({"item_id": [7], "title": ["Kid, The (1921)"]})
     >>> describe_items(films.assign(genres="Comedy|Drama")).text[0]
     'The Kid (1921). Comedy, Drama.'
     """
     named = [split_title(title) for title in items["title"]]
-    genres = [_tags(listed) for listed in _listed_genres(items)]
+    listed = items.get("genres", pd.Series("", index=items.index))
+    genres = [_split_genres(names) for names in listed]
     texts = [_text(*pair, tags) for pair, tags in zip(named, genres, strict=True)]
     return pd.DataFrame(
         {
@@ -47,7 +42,7 @@ def describe_items(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_title(raw: str) -> tuple[str, int | None]:
-    """Part a title from its year, and put the article where it is spoken.
+    """Separate a title from its year, and move the article to the front.
 
     >>> split_title("Star Maker, The (Uomo delle stelle, L') (1995)")
     ("The Star Maker (L'Uomo delle stelle)", 1995)
@@ -64,13 +59,6 @@ def _text(title: str, year: int | None, genres: tuple[str, ...]) -> str:
     return f"{dated}. {', '.join(genres)}." if genres else f"{dated}."
 
 
-def _tags(listed: str) -> tuple[str, ...]:
-    parts = (tag.strip() for tag in listed.split("|"))
-    return tuple(tag for tag in parts if tag not in _NO_GENRE)
-
-
-def _listed_genres(items: pd.DataFrame) -> "pd.Series[Any]":
-    if not set(GENRES_100K) <= set(items):
-        return items.get("genres", pd.Series("", index=items.index))
-    names = pd.Series({genre: f"{genre}|" for genre in GENRES_100K}, dtype=object)
-    return items[GENRES_100K].astype(bool).dot(names)
+def _split_genres(listed: str) -> tuple[str, ...]:
+    names = (name.strip() for name in listed.split("|"))
+    return tuple(name for name in names if name not in _NO_GENRE)

@@ -1,7 +1,8 @@
-"""Open-loop load over HTTP, sent from a process of its own.
+"""Open-loop load over HTTP, sent from a separate process.
 
-The sender shares no interpreter with what it measures, and little of its processor: one
-thread, one selector, plain sockets kept alive. What it costs by itself is reported.
+The sender shares no interpreter with the service that it measures and takes little
+processor time: one thread, one selector, persistent connections. A run reports how late
+its requests were sent.
 """
 
 import gc
@@ -14,38 +15,41 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
+from httptools import HttpParserError, HttpResponseParser
 
-from recsys_lib.latency.load import LoadResult, Seconds, arrival_times
+from recsys_lib.arrays import BoolArray, Float64Array, IntArray
+from recsys_lib.latency.load import LoadResult, arrival_times
 
-FAILED = 0  # in place of a status: no connection, a broken one, or no answer in time
-LATE_MS, LATE_SHARE = 1.0, 0.1  # what a sender in time may add to the p99
+FAILED = 0  # in place of a status: no connection, a broken one, or a timeout
+LATE_MS, LATE_SHARE = 1.0, 0.1  # p99 lateness allowed: in ms, as a share of p99 latency
 
 
 @dataclass(frozen=True)
 class HttpLoad(LoadResult):
-    """A LoadResult whose waiting is the sender's own lateness, and (n,) status codes.
+    """When each HTTP request was due, sent and answered, and its status code.
 
-    `started_s` is when the sender took the request up: `waiting_ms` is its lateness,
-    part of the latency all the same. A status of 0 is a failed connection or a request
-    that was given up; it finished at that moment.
+    `waiting_ms` is the lateness of the sender, a part of the latency. A request whose
+    connection fails, or that times out, finishes at that moment.
+
+    Attributes:
+        status: (n,) HTTP status codes; 0 for a failed connection or a timeout.
     """
 
-    status: NDArray[np.int64]
+    status: IntArray
 
     @property
-    def ok(self) -> NDArray[np.bool_]:
-        """(n,) whether each was answered with a status of 200 to 299."""
+    def ok(self) -> BoolArray:
+        """(n,) whether each request got a status of 200 to 299."""
         return np.asarray(self.status // 100 == 2)
 
     @property
     def kept_pace(self) -> bool:
-        """Whether the sender was in time: its p99 lateness 1 ms or 10 % of the p99."""
+        """Whether the sender's p99 lateness is at most 1 ms or 10 % of p99 latency."""
         late_ms, p99_ms = (
             float(np.quantile(x, 0.99)) for x in (self.waiting_ms, self.latency_ms)
         )
@@ -63,16 +67,17 @@ def http_open_loop(
     arrivals: Literal["poisson", "uniform"] = "poisson",
     seed: int = 0,
 ) -> HttpLoad:
-    """Send requests over HTTP at moments that do not depend on the answers.
+    """Send requests over HTTP at times that do not depend on the answers.
 
     Args:
         url: `http://host[:port]/path`.
-        bodies: JSON values, posted in turn and from the start again; None is a GET.
+        bodies: JSON values, posted in turn, again from the first after the last; None
+            sends a GET.
         rate_per_s: Mean requests a second, > 0.
         n_requests: How many, >= 1.
-        timeout_s: From the intended moment; then the request is given up, > 0.
-        connections: Open at once at most, >= 1; a request that finds none free waits
-            in the sender, which counts as its lateness.
+        timeout_s: Time from the intended start after which a request fails, > 0.
+        connections: Most open connections, >= 1; a request that finds none free waits
+            in the sender, which counts as lateness.
         arrivals: As in `load.arrival_times`.
         seed: Of the arrivals.
 
@@ -100,33 +105,57 @@ def http_open_loop(
     return HttpLoad(intended_s, *pickle.loads(done.stdout))
 
 
-@dataclass(eq=False)
 class _Connection:
-    """A socket, the number of the request it serves (-1: none) and what came back."""
+    """A connection, the request on it, and the parser of the answer.
 
-    socket: socket.socket
-    number: int
-    unsent: bytes
-    received: bytearray = field(default_factory=bytearray)
+    Attributes:
+        number: Of the request; -1 while idle.
+        unsent: Bytes of the request that are not sent yet.
+        answer: Status, and whether the connection can be used again; None until the
+            answer is complete.
+    """
+
+    def __init__(self, peer: socket.socket, number: int, message: bytes) -> None:
+        self.socket, self._parser = peer, HttpResponseParser(self)
+        self.start(number, message)
+
+    def start(self, number: int, message: bytes) -> None:
+        self.number, self.unsent = number, message
+        self.answer: tuple[int, bool] | None = None
+        self._has_length = self._has_headers = False
 
     def send(self) -> None:
         self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
     def receive(self) -> bool:
-        """Take what has come; False at the end of the stream."""
+        """Parse what has arrived; False at the end of the stream."""
         chunk = self.socket.recv(65536)
-        self.received += chunk
+        if chunk:
+            self._parser.feed_data(chunk)
+        elif self._has_headers and not self._has_length:
+            self.on_message_complete()  # the end of the stream is the answer's end
         return bool(chunk)
+
+    # httptools calls the methods below
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        self._has_headers = True
+
+    def on_message_complete(self) -> None:
+        self.answer = self._parser.get_status_code(), self._parser.should_keep_alive()
 
 
 class _Sender:
-    """Sends each message when it is due, over connections that it keeps."""
+    """Sends each message when it is due, over persistent connections."""
 
     def __init__(
         self,
         address: tuple[str, int],
         messages: Sequence[bytes],
-        intended_s: Seconds,
+        intended_s: Float64Array,
         timeout_s: float,
         connections: int,
     ) -> None:
@@ -136,21 +165,21 @@ class _Sender:
         self._timeout_s, self._most = timeout_s, connections
         self._selector = selectors.DefaultSelector()
         self._idle: list[_Connection] = []
-        self._busy: dict[int, _Connection] = {}  # by number: the longest waiting first
+        self._busy: dict[int, _Connection] = {}  # by number, oldest first
         n = len(intended_s)
         self._started_s, self._finished_s = [0.0] * n, [0.0] * n
         self._status = [FAILED] * n
 
-    def run(self) -> tuple[Seconds, Seconds, NDArray[np.int64]]:
-        """Send all; (n,) started and finished seconds, and status codes."""
+    def run(self) -> tuple[Float64Array, Float64Array, IntArray]:
+        """Send all requests; (n,) start and end in seconds, and status codes."""
         origin_s, number, n = time.perf_counter(), 0, len(self._intended_s)
         while number < n or self._busy:
             now_s = time.perf_counter() - origin_s
             if number < n and now_s >= self._intended_s[number] and self._has_free():
-                self._take_up(number, now_s)
+                self._start(number, now_s)
                 number += 1
-            self._give_up(now_s)
-            self._await(number, now_s)
+            self._time_out(now_s)
+            self._wait(number, now_s)
             for key, events in self._selector.select(0):
                 self._serve(key.data, events, time.perf_counter() - origin_s)
         return (
@@ -162,10 +191,10 @@ class _Sender:
     def _has_free(self) -> bool:
         return bool(self._idle) or len(self._busy) < self._most
 
-    def _await(self, number: int, now_s: float) -> None:
-        """Sleep until the next request, the next deadline or an answer.
+    def _wait(self, number: int, now_s: float) -> None:
+        """Sleep until the next request is due, a request times out or data arrive.
 
-        `select` on the selector itself: epoll alone wakes on whole milliseconds.
+        `select` waits on the selector itself: epoll counts in whole milliseconds.
         """
         moments = []
         if number < len(self._intended_s) and self._has_free():
@@ -176,13 +205,12 @@ class _Sender:
         wait_s = max(0.0, min(moments, default=now_s) - now_s)
         select.select([self._selector], [], [], wait_s)
 
-    def _take_up(self, number: int, now_s: float) -> None:
+    def _start(self, number: int, now_s: float) -> None:
         self._started_s[number] = now_s
         message = self._messages[number % len(self._messages)]
         if self._idle:
             connection = self._idle.pop()
-            connection.number, connection.unsent = number, message
-            connection.received.clear()
+            connection.start(number, message)
             self._busy[number] = connection
             self._serve(connection, selectors.EVENT_WRITE, now_s)
         else:
@@ -206,14 +234,13 @@ class _Sender:
             if not events & selectors.EVENT_READ:
                 return
             is_open = connection.receive()
-            answer = _answer(connection.received, is_open)
-            if is_open and answer is None and connection.number >= 0:
+            if connection.answer:
+                status, reusable = connection.answer
+            elif is_open and connection.number >= 0:
                 return
-            if answer is not None:
-                status, reusable = answer
         except BlockingIOError:
             return
-        except (OSError, ValueError):  # broken off, or no HTTP
+        except (OSError, HttpParserError):  # connection broken, or not HTTP
             pass
         self._finish(connection, status, reusable, now_s)
 
@@ -240,7 +267,7 @@ class _Sender:
             self._selector.unregister(connection.socket)
             connection.socket.close()
 
-    def _give_up(self, now_s: float) -> None:
+    def _time_out(self, now_s: float) -> None:
         while self._busy:
             oldest = next(iter(self._busy))
             if now_s < self._intended_s[oldest] + self._timeout_s:
@@ -267,25 +294,7 @@ def _message(path: str, host: str, body: Any) -> bytes:
     return f"POST {path} HTTP/1.1\r\n{host}{kind}\r\n".encode() + data
 
 
-def _answer(received: bytearray, is_open: bool) -> tuple[int, bool] | None:
-    """Status and whether the connection can serve again; None while parts are missing.
-
-    An answer without a length ends with its connection.
-    """
-    end = received.find(b"\r\n\r\n")
-    if end < 0 or not received.startswith(b"HTTP/1."):
-        return None
-    head = bytes(received[:end]).lower()
-    status = int(head[9:12])
-    _, found, length = head.partition(b"\r\ncontent-length:")
-    if not found:
-        return None if is_open else (status, False)
-    if len(received) < end + 4 + int(length.split(b"\r\n", 1)[0]):
-        return None
-    return status, head.startswith(b"http/1.1") and b"connection: close" not in head
-
-
 if __name__ == "__main__":
-    gc.disable()  # a pause of the sender is not one of the service
+    gc.disable()  # a pause of the sender would count as the service's
     sender = _Sender(*pickle.loads(sys.stdin.buffer.read()))
     sys.stdout.buffer.write(pickle.dumps(sender.run()))

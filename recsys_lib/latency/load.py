@@ -1,8 +1,9 @@
-"""Load: requests sent at a program, or at the model of one, and when each was answered.
+"""Load generation: open and closed loops, and a simulated queue.
 
-An open loop sends at moments fixed in advance and counts latency from them, so that a
-slow answer cannot delay the requests that would have shown it; a closed loop waits
-(Schroeder et al., NSDI 2006). Garbage collection stays on: a service has it too.
+An open loop sends requests at times fixed in advance and counts latency from these
+times: a slow answer cannot delay the requests that would have shown it. A client of a
+closed loop waits for each answer (Schroeder et al., NSDI 2006). Garbage collection
+stays on, as in a service.
 """
 
 import heapq
@@ -14,54 +15,54 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Seconds = NDArray[np.float64]
+from recsys_lib.arrays import BoolArray, Float64Array, IntArray
 
-SPIN_S = 3e-4  # sleeping wakes late by a tenth of a millisecond: wait the rest awake
+SPIN_S = 3e-4  # `sleep` returns about 0.1 ms late: spin for the rest of the time
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """When each request was meant to start, started and finished: (n,) seconds each."""
+    """Intended start, actual start and end of each request: (n,) seconds each."""
 
-    intended_s: Seconds
-    started_s: Seconds
-    finished_s: Seconds
+    intended_s: Float64Array
+    started_s: Float64Array
+    finished_s: Float64Array
 
     @property
-    def latency_ms(self) -> Seconds:
+    def latency_ms(self) -> Float64Array:
         """(n,) milliseconds from the intended start to the answer."""
         return (self.finished_s - self.intended_s) * 1e3
 
     @property
-    def waiting_ms(self) -> Seconds:
+    def waiting_ms(self) -> Float64Array:
         """(n,) milliseconds from the intended to the actual start."""
         return (self.started_s - self.intended_s) * 1e3
 
     @property
-    def service_ms(self) -> Seconds:
+    def service_ms(self) -> Float64Array:
         """(n,) milliseconds from the actual start to the answer."""
         return (self.finished_s - self.started_s) * 1e3
 
     @property
     def throughput_per_s(self) -> float:
-        """Requests answered a second, first intended start to last answer."""
+        """Requests answered a second, from first intended start to last answer."""
         span_s = self.finished_s.max() - self.intended_s.min()
         return float(len(self.finished_s) / span_s)
 
     @property
-    def ok(self) -> NDArray[np.bool_]:
-        """(n,) whether each was answered as asked: here all, over HTTP not the 503s."""
+    def ok(self) -> BoolArray:
+        """(n,) whether each request succeeded; `HttpLoad` has failures, too."""
         return np.ones(len(self.finished_s), bool)
 
     @property
     def kept_pace(self) -> bool:
-        """Whether the sender kept to the intended starts by itself; here by nature."""
+        """Whether the sender was on time; `HttpLoad` can be late."""
         return True
 
-    def in_flight(self, at_s: ArrayLike) -> NDArray[np.int64]:
-        """Requests waiting or in service at the moments `at_s`."""
+    def in_flight(self, at_s: ArrayLike) -> IntArray:
+        """Number of requests that wait or are in service at each time of `at_s`."""
         arrived = np.searchsorted(np.sort(self.intended_s), at_s, side="right")
         gone = np.searchsorted(np.sort(self.finished_s), at_s, side="right")
         return np.asarray(arrived - gone)
@@ -73,17 +74,17 @@ def arrival_times(
     rate_per_s: float,
     arrivals: Literal["poisson", "uniform"] = "poisson",
     seed: int = 0,
-) -> Seconds:
-    """Moments at which an open loop sends its requests.
+) -> Float64Array:
+    """Times at which an open loop sends its requests.
 
     Args:
-        n_requests: How many, >= 1.
-        rate_per_s: How many a second in the mean, > 0.
-        arrivals: "poisson" for independent exponential gaps, "uniform" for equal ones.
+        n_requests: Number of requests, >= 1.
+        rate_per_s: Mean requests a second, > 0.
+        arrivals: "poisson" for independent exponential gaps, "uniform" for equal gaps.
         seed: Of the exponential gaps.
 
     Returns:
-        (n_requests,) seconds, ascending; the first comes after one gap.
+        (n_requests,) seconds, ascending; the first follows one gap after 0.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -109,21 +110,19 @@ def open_loop(
     rate_per_s: float,
     n_requests: int,
     workers: int = 1,
-    arrivals: Literal["poisson", "uniform"] = "poisson",
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> LoadResult:
-    """Send requests at moments that do not depend on the answers.
+    """Send requests at Poisson times that do not depend on the answers.
 
     Args:
         call: Answers one request, given its number 0..n_requests-1.
         rate_per_s: Mean requests a second, > 0.
-        n_requests: How many, >= 1.
-        workers: Requests in service at once, each in a thread; one: the caller's own.
-        arrivals: As in `arrival_times`.
+        n_requests: Number of requests, >= 1.
+        workers: Threads that answer requests, >= 1; one is the caller's own.
         seed: Of the arrivals.
-        clock: Seconds; has to move on while it is read.
+        clock: Returns seconds; it must advance while it is read.
         sleep: Waits for a number of seconds.
 
     Raises:
@@ -132,9 +131,7 @@ def open_loop(
     >>> open_loop(lambda i: i, rate_per_s=1e4, n_requests=20).latency_ms.shape
     (20,)
     """
-    intended_s = arrival_times(
-        n_requests, rate_per_s=rate_per_s, arrivals=arrivals, seed=seed
-    )
+    intended_s = arrival_times(n_requests, rate_per_s=rate_per_s, seed=seed)
     started_s, finished_s = np.empty((2, n_requests))
     origin_s = clock()
 
@@ -153,19 +150,15 @@ def closed_loop(
     *,
     clients: int,
     n_requests: int,
-    think_s: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
-    sleep: Callable[[float], object] = time.sleep,
 ) -> LoadResult:
-    """Let clients send their next request only after the answer to the last.
+    """Let each client send its next request when its last has been answered.
 
     Args:
         call: Answers one request, given its number 0..n_requests-1.
-        clients: Clients, each in a thread; one: the caller's own.
+        clients: Number of clients, each a thread, >= 1; one is the caller's own.
         n_requests: Of all clients together, >= 1.
-        think_s: Pause of a client after an answer, >= 0.
-        clock: Seconds.
-        sleep: Waits for a number of seconds.
+        clock: Returns seconds.
 
     Returns:
         LoadResult whose intended starts are the actual ones.
@@ -176,10 +169,8 @@ def closed_loop(
     >>> closed_loop(lambda i: i, clients=2, n_requests=20).latency_ms.shape
     (20,)
     """
-    if n_requests < 1 or not 0 <= think_s < np.inf:
-        raise ValueError(
-            f"n_requests must be >= 1, think_s >= 0; got {n_requests}, {think_s}"
-        )
+    if n_requests < 1:
+        raise ValueError(f"n_requests must be >= 1; got {n_requests}")
     started_s, finished_s = np.empty((2, n_requests))
     origin_s = clock()
 
@@ -187,8 +178,6 @@ def closed_loop(
         started_s[i] = clock() - origin_s
         call(i)
         finished_s[i] = clock() - origin_s
-        if think_s:
-            sleep(think_s)
 
     _share(serve, n_requests, clients)
     return LoadResult(started_s, started_s, finished_s)
@@ -197,18 +186,18 @@ def closed_loop(
 def simulate_queue(
     arrival_s: ArrayLike, service_s: ArrayLike, *, servers: int = 1
 ) -> LoadResult:
-    """Replay arrivals and service times through servers, first come first served.
+    """Simulate a queue of given arrivals and service times, first come first served.
 
-    Exact and without wall time: a request starts when it has arrived and a server is
-    free (for one server, Lindley's recursion).
+    A request starts when it has arrived and a server is free (for one server, Lindley's
+    recursion). The result is exact and takes no waiting.
 
     Args:
-        arrival_s: (n,) moments of arrival, ascending.
-        service_s: (n,) service times, > 0.
+        arrival_s: (n,) seconds of arrival, ascending.
+        service_s: (n,) seconds of service, > 0.
         servers: Identical servers with one common queue, >= 1.
 
     Raises:
-        ValueError: If the arrays do not fit each other or hold impossible times.
+        ValueError: If shapes differ, arrays are empty, or a value is out of range.
 
     Source: Lindley, Proc. Cambridge Phil. Soc. 48(2), 1952.
 
@@ -225,7 +214,7 @@ def simulate_queue(
     return LoadResult(arrivals, started_s, started_s + services)
 
 
-def _check_queue(arrivals: Seconds, services: Seconds, servers: int) -> None:
+def _check_queue(arrivals: Float64Array, services: Float64Array, servers: int) -> None:
     if servers < 1:
         raise ValueError(f"servers must be >= 1; got {servers}")
     if arrivals.shape != services.shape or arrivals.ndim != 1 or not arrivals.size:
@@ -264,4 +253,4 @@ def _share(serve: Callable[[int], None], n_requests: int, workers: int) -> None:
             for worker in as_completed([pool.submit(work) for _ in range(workers)]):
                 worker.result()
         finally:
-            deque(numbers, maxlen=0)  # a failure or an interrupt leaves none to take
+            deque(numbers, maxlen=0)  # after a failure no thread starts another request

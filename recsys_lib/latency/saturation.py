@@ -1,4 +1,4 @@
-"""The highest rate of requests that is kept up with, searched from any kind of load."""
+"""Find the highest request rate that a service keeps up with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ import numpy as np
 from recsys_lib.latency.load import LoadResult
 from recsys_lib.latency.timing import LatencySummary, summarize
 
-SHARE_OK = 0.95  # of the offered rate that has to be answered as asked
-GROWTH = 0.01  # seconds of latency added a second: above it, a backlog builds up
+SHARE_OK = 0.95  # of the offered rate that must be answered successfully
+GROWTH = 0.01  # seconds by which latency may grow a second; more is a growing queue
 MAX_STEPS = 40
 
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """What came of one offered rate.
+    """A service under one offered rate.
 
     Attributes:
         rate_per_s: Requests offered a second.
-        throughput_per_s: Requests answered as asked, a second.
-        latency: Of those, with intervals that take requests for independent (near
-            saturation they are not, and the truth lies wider); None without any.
-        refused: Fraction not answered as asked, in [0, 1].
-        kept_up: Whether the rate was kept up with, as `saturation` defines it.
-        kept_pace: Whether the sender was in time; if not, it may be the limit.
+        throughput_per_s: Successful requests a second.
+        latency: Of the successful requests; None without any. Its intervals assume
+            independent requests, and are too narrow near saturation.
+        refused: Fraction of requests without success, in [0, 1].
+        kept_up: Whether the service kept up with the rate; see `find_saturation`.
+        kept_pace: Whether the sender was on time; if not, it may be the bottleneck.
     """
 
     rate_per_s: float
@@ -37,13 +37,13 @@ class LoadPoint:
 
 @dataclass(frozen=True)
 class Saturation:
-    """The rate at which a service saturates, between the nearest two rates tried.
+    """The rate at which a service saturates, bracketed by two rates that were tried.
 
     Attributes:
         rate_per_s: Geometric mean of the bracket.
-        low_per_s: Highest rate that was kept up with, below `high_per_s`.
-        high_per_s: Lowest rate that was not.
-        points: All that were tried, by rate.
+        low_per_s: Lower end: the service kept up with it.
+        high_per_s: Upper end: the service did not keep up with it.
+        points: All rates that were tried, ascending.
     """
 
     rate_per_s: float
@@ -53,39 +53,40 @@ class Saturation:
 
     @property
     def kept_pace(self) -> bool:
-        """Whether the sender was in time at both ends of the bracket."""
+        """Whether the sender was on time at both ends of the bracket."""
         ends = (self.low_per_s, self.high_per_s)
         return all(p.kept_pace for p in self.points if p.rate_per_s in ends)
 
 
-def saturation(
+def find_saturation(
     offer: Callable[[float], LoadResult],
     *,
     start_per_s: float,
     step: float = 2.0,
     width: float = 1.05,
 ) -> Saturation:
-    """Find the highest offered rate that is kept up with: by steps, then by bisection.
+    """Find the highest rate that a service keeps up with, by steps, then by bisection.
 
-    A rate is kept up with when at least 95 % of it is answered as asked and latency
-    grows by no more than 1 % of the time that passes. Some thousand requests a rate
-    tell the two sides apart to within a few per cent.
+    A service keeps up if it answers at least 95 % of the offered rate successfully and
+    its latency grows by at most 1 % of the elapsed time. With some thousand requests at
+    each rate, the result is precise to a few per cent.
 
     Args:
         offer: Runs an open loop at a mean rate a second: over HTTP, in process or
             simulated.
         start_per_s: First rate tried, > 0.
         step: Factor between rates until the bracket is found, > 1.
-        width: The search ends when the bracket's ends differ by this factor, > 1.
+        width: The search ends when the ends of the bracket differ by this factor, > 1.
 
     Raises:
-        ValueError: If an argument is out of its range, or 40 rates bring no end.
+        ValueError: If an argument is out of range, or the search has not ended after 40
+            rates.
 
     >>> from recsys_lib.latency.load import arrival_times, simulate_queue
     >>> def one_a_ms(rate):
     ...     arrivals = arrival_times(3000, rate_per_s=rate)
     ...     return simulate_queue(arrivals, [1e-3] * 3000)
-    >>> bool(900 < saturation(one_a_ms, start_per_s=300).rate_per_s < 1100)
+    >>> bool(900 < find_saturation(one_a_ms, start_per_s=300).rate_per_s < 1100)
     True
     """
     if not (0 < start_per_s < np.inf and step > 1 and width > 1):
@@ -101,15 +102,15 @@ def saturation(
                 f"offer must keep up with some rate and not with all; "
                 f"got {low:g} to {high:g} a second after {MAX_STEPS} rates"
             )
-        points.append(load_point(offer(rate), rate_per_s=rate))
+        points.append(summarize_load(offer(rate), rate_per_s=rate))
         low, high = (rate, high) if points[-1].kept_up else (low, rate)
         rate = _next_rate(low, high, step)
     points.sort(key=lambda point: point.rate_per_s)
     return Saturation(float(np.sqrt(low * high)), low, high, tuple(points))
 
 
-def load_point(run: LoadResult, *, rate_per_s: float) -> LoadPoint:
-    """Summarise a run at an offered rate, and say whether it was kept up with."""
+def summarize_load(run: LoadResult, *, rate_per_s: float) -> LoadPoint:
+    """Summarise a run at an offered rate, and judge whether the service kept up."""
     ok = run.ok
     n, n_ok = len(ok), int(ok.sum())
     offered_span_s = float(run.intended_s[-1] - run.intended_s[0])
@@ -132,7 +133,7 @@ def _next_rate(low: float, high: float, step: float) -> float:
 
 
 def _growth(run: LoadResult) -> float:
-    """Seconds that latency grows a second: its least-squares slope."""
+    """Least-squares slope of latency over time, seconds a second."""
     intended_s, latency_s = run.intended_s[run.ok], run.latency_ms[run.ok] / 1e3
     centred_s = intended_s - intended_s.mean()
     spread = float(centred_s @ centred_s)

@@ -1,8 +1,8 @@
-"""How long a call takes: warmed up, synchronised, interleaved, with intervals.
+"""Time calls: after warm-up, synchronised with the device, interleaved, with intervals.
 
-The garbage collector runs before the first timed call and rests until the last one: the
-samples are of the call, not of garbage that others left. Its pauses show where they
-belong, under load (`recsys_lib.latency.load`).
+The garbage collector runs before the first timed call and is off until the last, so
+that samples do not include the garbage of other code. Its pauses count under load
+(`recsys_lib.latency.load`).
 """
 
 import gc
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recsys_lib.arrays import Float64Array
 from recsys_lib.metrics.intervals import Interval, TimedInterval, bootstrap_interval
 
-Milliseconds = npt.NDArray[np.float64]
 Call = Callable[[], object]
 Stages = Mapping[str, Callable[[Any], Any]]
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,22 @@ class LatencySummary:
     n: int
 
 
-def measure(call: Call, **options: Any) -> Milliseconds:
-    """Time one call again and again; options and errors as of `measure_interleaved`.
+def measure(
+    call: Call,
+    *,
+    repeats: int,
+    warmup: int = 5,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Float64Array:
+    """Time one call repeatedly; arguments and errors as in `measure_interleaved`.
 
     >>> measure(lambda: sum(range(100)), repeats=3).shape
     (3,)
     """
-    return measure_interleaved({"call": call}, **options)["call"]
+    return measure_interleaved(
+        {"call": call}, repeats=repeats, warmup=warmup, device=device, clock=clock
+    )["call"]
 
 
 def measure_interleaved(
@@ -53,36 +61,37 @@ def measure_interleaved(
     device: str = "cpu",
     seed: int = 0,
     before: Call | None = None,
-    clock: Clock = time.perf_counter,
-) -> dict[str, Milliseconds]:
-    """Time several calls side by side: every round runs each once, in random order.
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Float64Array]:
+    """Time several calls in rounds: each round runs every call once, in random order.
 
-    What drifts (temperature, neighbours) meets all alike, so their ratio is fair.
+    Slow changes of the machine (temperature, other processes) affect all calls alike:
+    their ratio is fair.
 
     Args:
-        calls: What to time, by name.
-        repeats: Timed rounds.
-        warmup: Rounds before them, not timed.
-        device: "cpu" or "cuda[:i]": its queued work is awaited inside each sample.
-        seed: Of the orders.
-        before: Runs ahead of each timed call, untimed: such as what empties the caches.
-        clock: Seconds, monotonic.
+        calls: Name -> call to time.
+        repeats: Timed rounds, >= 1.
+        warmup: Untimed rounds before them, >= 0.
+        device: "cpu" or "cuda[:i]"; each sample waits for the device's queued work.
+        seed: Of the order of the calls.
+        before: Runs untimed before each timed call, to empty the caches for example.
+        clock: Returns seconds, monotonic.
 
     Returns:
-        For each name (repeats,) milliseconds; element i is of round i.
+        Name -> (repeats,) milliseconds; element i belongs to round i.
 
     Raises:
-        ValueError: If there is nothing to call, or an option is out of its range.
+        ValueError: If there is no call, or an option is out of range.
     """
     if not calls or repeats < 1 or warmup < 0:
         got = f"got {len(calls)}, {repeats}, {warmup}"
-        raise ValueError(f"calls and repeats must be 1 or more, warmup 0; {got}")
+        raise ValueError(f"calls and repeats must be >= 1, warmup >= 0; {got}")
     rng, names = np.random.default_rng(seed), list(calls)
     for call in [*calls.values()] * warmup:
         call()
     synchronize(device)
     samples = {name: np.empty(repeats) for name in names}
-    with _collector_resting():
+    with _without_garbage_collection():
         for i in range(repeats):
             for name in (names[j] for j in rng.permutation(len(names))):
                 if before:
@@ -95,58 +104,68 @@ def breakdown(
     stages: Stages,
     value: Any,
     *,
+    repeats: int,
+    warmup: int = 5,
     device: str = "cpu",
-    clock: Clock = time.perf_counter,
-    **options: Any,
-) -> dict[str, Milliseconds]:
-    """Time the stages of a pipeline, and the whole run without a clock inside.
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Float64Array]:
+    """Time each stage of a pipeline, and the pipeline as a whole.
 
-    The two kinds of run take turns; what the stages add up to beyond the whole is the
-    price of looking inside (or what a GPU hides by overlapping).
+    Runs that time each stage alternate with runs that time the whole. The sum of the
+    stages minus the whole is the cost of timing them, and on a GPU also the time that
+    overlapping stages save.
 
     Args:
-        stages: Functions in order, each taking what the one before returned.
-        value: What the first stage takes.
-        device: As of `measure_interleaved`.
-        clock: As of `measure_interleaved`.
-        **options: The others of `measure_interleaved`.
+        stages: Name -> function, in order; each takes the result of the one before.
+        value: Argument of the first stage.
+        repeats: As in `measure_interleaved`, like the arguments below.
+        warmup: Untimed runs of each kind.
+        device: "cpu" or "cuda[:i]".
+        clock: Returns seconds.
 
     Returns:
-        (repeats,) milliseconds for each stage, and for "whole".
+        Name of a stage, or "whole" -> (repeats,) milliseconds.
 
     Raises:
-        ValueError: If a stage is called "whole", or as `measure_interleaved` does.
+        ValueError: If there is no stage, one is called "whole", or as
+            `measure_interleaved` does.
 
     >>> list(breakdown({"split": str.split, "count": len}, "a b c", repeats=4))
     ['split', 'count', 'whole']
     """
     if not stages or "whole" in stages:
-        raise ValueError(f'stages must be some, none "whole"; got {list(stages)}')
+        got = f"got {list(stages)}"
+        raise ValueError(f'stages must be one or more, none called "whole"; {got}')
     laps: list[list[float]] = []
 
     def staged() -> None:
         laps.append(_laps_ms(stages, value, device=device, clock=clock))
 
     def whole() -> None:
-        carried = value
+        result = value
         for stage in stages.values():
-            carried = stage(carried)
+            result = stage(result)
 
     runs = {"staged": staged, "whole": whole}
-    times = measure_interleaved(runs, device=device, clock=clock, **options)["whole"]
-    timed = np.array(laps[-len(times) :])  # (repeats, n_stages), the warm-up dropped
+    times = measure_interleaved(
+        runs, repeats=repeats, warmup=warmup, device=device, clock=clock
+    )["whole"]
+    timed = np.array(laps[-repeats:])  # (repeats, n_stages), without the warm-up
     return {**dict(zip(stages, timed.T.copy(), strict=True)), "whole": times}
 
 
-def summarize(samples_ms: npt.ArrayLike, **options: Any) -> LatencySummary:
+def summarize(
+    samples_ms: npt.ArrayLike, *, n_resamples: int = 1000, seed: int = 0
+) -> LatencySummary:
     """Percentiles and mean of latencies, each with a bootstrap interval.
 
-    The interval of a p99 cannot reach past the slowest sample: it tells little below
-    some hundreds of samples.
+    The interval of a p99 cannot exceed the slowest sample: for fewer than some hundreds
+    of samples it means little.
 
     Args:
         samples_ms: (n,) milliseconds.
-        **options: level, n_resamples, seed of `bootstrap_interval`.
+        n_resamples: As in `bootstrap_interval`.
+        seed: Of the resampling.
 
     Raises:
         ValueError: If there is no sample, or one is not finite.
@@ -154,60 +173,58 @@ def summarize(samples_ms: npt.ArrayLike, **options: Any) -> LatencySummary:
     >>> summarize([2.0, 2.0, 2.0]).p50_ms
     Interval(value=2.0, low=2.0, high=2.0, n=3)
     """
-    p50, p95, p99 = (
-        bootstrap_interval(samples_ms, statistic=partial(np.quantile, q=q), **options)
-        for q in (0.50, 0.95, 0.99)
+    interval = partial(
+        bootstrap_interval, samples_ms, n_resamples=n_resamples, seed=seed
     )
-    mean = bootstrap_interval(samples_ms, statistic="mean", **options)
+    p50, p95, p99 = (
+        interval(statistic=partial(np.quantile, q=q)) for q in (0.50, 0.95, 0.99)
+    )
+    mean = interval(statistic="mean")
     return LatencySummary(p50, p95, p99, mean, mean.n)
 
 
 def ratio(
-    slow_ms: npt.ArrayLike,
-    fast_ms: npt.ArrayLike,
-    *,
-    quantile: float = 0.5,
-    **options: Any,
+    slow_ms: npt.ArrayLike, fast_ms: npt.ArrayLike, *, quantile: float = 0.5
 ) -> TimedInterval:
-    """How many times as long the slow call takes, at a quantile, with its interval.
+    """Ratio of the same quantile of two calls' times, with its bootstrap interval.
 
-    Whole rounds are resampled: what slowed both calls of a round cancels out.
+    Whole rounds are resampled, so that what slowed both calls of a round cancels out.
 
     Args:
         slow_ms: (n,) milliseconds, the numerator.
         fast_ms: (n,) milliseconds of the same rounds of `measure_interleaved`.
-        quantile: Of both, in [0, 1].
-        **options: level, n_resamples, seed of `bootstrap_interval`.
+        quantile: Fraction in [0, 1]; 0.5 for the median.
 
     Raises:
-        ValueError: If the samples do not pair up, are not above 0, or an option is out
-            of its range.
+        ValueError: If the shapes differ, a time is not above 0, or `quantile` is out of
+            range.
 
     >>> ratio([4.0, 8.0], [2.0, 4.0])
     TimedInterval(value=2.0, low=2.0, high=2.0, n=2)
     """
     slow, fast = (np.asarray(x, dtype=np.float64) for x in (slow_ms, fast_ms))
     if slow.shape != fast.shape:
-        raise ValueError(f"samples must pair up; got {slow.shape} and {fast.shape}")
+        got = f"got shapes {slow.shape} and {fast.shape}"
+        raise ValueError(f"samples must pair up; {got}")
     if not (np.minimum(slow, fast) > 0).all():
-        raise ValueError("samples must be above 0; got others")
+        got = f"got {np.minimum(slow, fast).min()}"
+        raise ValueError(f"samples must be above 0; {got}")
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile must lie in [0, 1]; got {quantile}")
 
-    def of_rounds(rounds: Milliseconds, axis: int) -> Milliseconds:
-        above, below = (x[rounds.astype(np.int64)] for x in (slow, fast))
-        return np.asarray(
-            np.quantile(above, quantile, axis=axis)
-            / np.quantile(below, quantile, axis=axis)
+    def of_rounds(rounds: Float64Array, axis: int) -> Float64Array:
+        above, below = (
+            np.quantile(x[rounds.astype(np.int64)], quantile, axis=axis)
+            for x in (slow, fast)
         )
+        return np.asarray(above / below)
 
-    rounds = np.arange(slow.size)
-    found = bootstrap_interval(rounds, statistic=of_rounds, **options)
+    found = bootstrap_interval(np.arange(slow.size), statistic=of_rounds)
     return TimedInterval(**vars(found))
 
 
 def synchronize(device: str) -> None:
-    """Wait until a device has done all its queued work; a CPU has none.
+    """Wait until a device has done its queued work; does nothing for the CPU.
 
     Raises:
         ValueError: If the device is neither "cpu" nor "cuda[:i]".
@@ -218,13 +235,13 @@ def synchronize(device: str) -> None:
         return
     if not device.startswith("cuda"):
         raise ValueError(f'device must be "cpu" or "cuda[:i]"; got {device!r}')
-    import torch  # takes seconds, and only a GPU needs it here
+    import torch  # takes seconds; only a GPU needs it
 
     torch.cuda.synchronize(device)
 
 
 @contextmanager
-def _collector_resting() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -235,14 +252,16 @@ def _collector_resting() -> Iterator[None]:
             gc.enable()
 
 
-def _time_ms(call: Call, device: str, clock: Clock) -> float:
+def _time_ms(call: Call, device: str, clock: Callable[[], float]) -> float:
     start = clock()
     call()
     synchronize(device)
     return (clock() - start) * 1e3
 
 
-def _laps_ms(stages: Stages, value: Any, *, device: str, clock: Clock) -> list[float]:
+def _laps_ms(
+    stages: Stages, value: Any, *, device: str, clock: Callable[[], float]
+) -> list[float]:
     marks = [clock()]
     for stage in stages.values():
         value = stage(value)

@@ -1,9 +1,10 @@
-"""How good is a ranking: area under the ROC curve, and top-k metrics user by user.
+"""Ranking metrics: area under the ROC curve, and top-k metrics for each user.
 
 The top-k metrics take ``recommended`` (n_users, k): item codes, best first, -1 in an
-empty slot; and ``relevant`` (n_users, n_items), sparse, non-zero where right. They
-return one value per user: a mean and its interval come from one array. A user with
-nothing relevant has no recall: such rows are refused, `users_with` finds the others.
+empty slot; and ``relevant`` (n_users, n_items): sparse, non-zero for relevant items.
+They return one value per user, from which a mean and its interval can be computed.
+Recall is undefined for a user without relevant items: such a row is an error, and
+`users_with` selects the other users.
 """
 
 from dataclasses import dataclass
@@ -12,38 +13,36 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
+from scipy.stats import rankdata
 
-from recsys_lib.metrics.intervals import Interval
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-_Labelled = tuple[Bools, Floats]
+from recsys_lib.arrays import BoolArray, Float64Array, IntArray
+from recsys_lib.metrics.intervals import LEVEL, Interval
 
 
 @dataclass(frozen=True)
 class RocCurve:
-    """False- and true-positive rate (n,) of the cases at or above each threshold.
+    """False- and true-positive rates (n,) for scores at or above each threshold (n,).
 
-    Thresholds are the distinct scores, descending, after an infinite one at (0, 0).
+    Thresholds are the distinct scores in descending order, after infinity at (0, 0).
     """
 
-    fpr: Floats
-    tpr: Floats
-    thresholds: Floats
+    fpr: Float64Array
+    tpr: Float64Array
+    thresholds: Float64Array
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive outranks a negative, in [0, 1].
-
-    A tie counts one half.
+    """Area under the ROC curve: how often a positive scores above a negative.
 
     Args:
         labels: (n,) zeros and ones, both present.
         scores: (n,) numbers, higher for more likely positive.
 
+    Returns:
+        Fraction of the pairs in [0, 1]; a tie counts one half.
+
     Raises:
-        ValueError: If one class is missing, a label is not 0 or 1, a score is NaN.
+        ValueError: If a class is missing, a label is not 0 or 1, or a score is NaN.
 
     Source: Hanley & McNeil, Radiology 143(1), 1982,
     doi 10.1148/radiology.143.1.7063747.
@@ -60,17 +59,15 @@ def auc_interval(
     scores: npt.ArrayLike,
     *,
     baseline: npt.ArrayLike | None = None,
-    level: float = 0.95,
 ) -> Interval:
-    """Interval of the AUC, or of its gain over the scores of a baseline.
+    """95 % interval of the AUC, or of its gain over a baseline, by DeLong's method.
 
-    A normal approximation: too narrow (0, even) where the classes part perfectly.
+    The normal approximation is too narrow near an AUC of 1, where it has width 0.
 
     Args:
         labels: (n,) zeros and ones, both at least twice.
         scores: (n,) numbers.
         baseline: (n,) scores of another model for the same cases, optional.
-        level: Coverage, fraction in (0, 1).
 
     Raises:
         ValueError: If a class has fewer than two cases, or as `auc` does.
@@ -83,20 +80,18 @@ def auc_interval(
     positive, ranked = _checked_labels(labels, scores)
     if min(positive.sum(), (~positive).sum()) < 2:
         raise ValueError("each class must have two cases; got one")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1); got {level}")
     of_positives, of_negatives = _placements(positive, ranked)
     if baseline is not None:
         others = _placements(*_checked_labels(labels, baseline))
         of_positives, of_negatives = of_positives - others[0], of_negatives - others[1]
     variance = sum(x.var(ddof=1) / len(x) for x in (of_positives, of_negatives))
-    half = NormalDist().inv_cdf((1 + level) / 2) * float(np.sqrt(variance))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(variance))
     value = float(of_positives.mean())
     return Interval(value, value - half, value + half, len(positive))
 
 
 def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
-    """Trace the true against the false-positive rate over all thresholds.
+    """True-positive against false-positive rate over all thresholds.
 
     Args:
         labels: (n,) zeros and ones, both present.
@@ -117,8 +112,60 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
     return RocCurve(rates[0], rates[1], np.r_[np.inf, -thresholds])
 
 
-def users_with(relevant: csr_matrix) -> Ints:
-    """Rows that have something relevant, ascending: (n,) user codes.
+def user_aucs(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> Float64Array:
+    """AUC of each user's ranking of the same items; a tie counts one half.
+
+    Args:
+        scores: (n_users, n_items), higher for better.
+        relevant: (n_users, n_items) bool.
+
+    Returns:
+        (n_users,) in [0, 1]; NaN where all of a user's items are relevant, or none.
+
+    Raises:
+        ValueError: If the shapes differ, are not two-dimensional, or a score is NaN.
+
+    Source: Mann & Whitney, Ann. Math. Statist. 18(1), 1947,
+    doi 10.1214/aoms/1177730491.
+
+    >>> user_aucs([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]], [[0, 1, 1], [0, 0, 0]]).tolist()
+    [1.0, nan]
+    """
+    values, right = np.asarray(scores), np.asarray(relevant, dtype=bool)
+    if values.ndim != 2 or values.shape != right.shape:
+        got = f"got {values.shape} and {right.shape}"
+        raise ValueError(f"scores and relevant must be (n_users, n_items); {got}")
+    if np.isnan(values).any():
+        raise ValueError(f"scores must not be NaN; got {int(np.isnan(values).sum())}")
+    n_items, n_right = values.shape[1], right.sum(axis=1)
+    both = (n_right > 0) & (n_right < n_items)
+    ranks, n = rankdata(values[both], axis=1), n_right[both]
+    below = (ranks * right[both]).sum(axis=1) - n * (n + 1) / 2
+    aucs = np.full(len(values), np.nan)
+    aucs[both] = below / (n * (n_items - n))
+    return aucs
+
+
+def mean_auc(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
+    """Mean of `user_aucs` over the users who have one, in [0, 1].
+
+    Raises:
+        ValueError: If no user has one, or as `user_aucs` does.
+
+    >>> mean_auc([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]], [[0, 1, 1], [0, 0, 0]])
+    1.0
+    """
+    aucs = user_aucs(scores, relevant)
+    defined = aucs[~np.isnan(aucs)]
+    if not len(defined):
+        raise ValueError(
+            f"a user must have relevant items and others; got none of {len(aucs)} users"
+        )
+    return float(defined.mean())
+
+
+def users_with(relevant: csr_matrix) -> IntArray:
+    """Users with at least one relevant item: (n,) row numbers, ascending.
 
     >>> users_with(csr_matrix([[0, 1], [0, 0], [1, 1]])).tolist()
     [0, 2]
@@ -126,7 +173,7 @@ def users_with(relevant: csr_matrix) -> Ints:
     return np.flatnonzero(_relevant_keys(relevant)[1])
 
 
-def precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
+def precision_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
     """Fraction of the k slots that hold a relevant item; an empty slot is a miss.
 
     Args:
@@ -137,7 +184,8 @@ def precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
         (n_users,) fractions in [0, 1].
 
     Raises:
-        ValueError: If a user has nothing relevant, shapes differ, codes repeat.
+        ValueError: If a user has no relevant item, the numbers of users differ, or a
+            list repeats an item or holds a code outside the catalogue.
 
     >>> precision_at_k(np.array([[2, 0]]), csr_matrix([[1, 1, 0]])).tolist()
     [0.5]
@@ -145,8 +193,10 @@ def precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
     return np.asarray(_hits(recommended, relevant)[0].mean(axis=1))
 
 
-def recall_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Fraction of a user's relevant items among the k; arguments as `precision_at_k`.
+def recall_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Fraction of a user's relevant items that are among the k recommended.
+
+    Arguments, result and errors as in `precision_at_k`.
 
     >>> recall_at_k(np.array([[2, 0, 1]]), csr_matrix([[1, 1, 0, 1]])).round(3).tolist()
     [0.667]
@@ -155,10 +205,11 @@ def recall_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
     return np.asarray(hits.sum(axis=1) / n_relevant)
 
 
-def ndcg_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Discounted gain 1 / log2(1 + rank), over that of ``min(k, relevant)`` first hits.
+def ndcg_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Discounted gain of the hits, over that of the best list.
 
-    Relevance is binary; arguments and errors as `precision_at_k`.
+    A hit adds 1 / log2(1 + rank). Relevance is binary; the best list starts with
+    ``min(k, n_relevant)`` hits. Arguments, result and errors as in `precision_at_k`.
 
     Source: Järvelin & Kekäläinen, TOIS 20(4), 2002, doi 10.1145/582415.582418.
 
@@ -171,11 +222,12 @@ def ndcg_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
     return np.asarray(hits @ discounts / ideal)
 
 
-def average_precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
-    """Sum of the precision at each hit among the k, over the number relevant.
+def average_precision_at_k(recommended: IntArray, relevant: csr_matrix) -> Float64Array:
+    """Sum of the precision at each hit, divided by the number of relevant items.
 
-    The divisor is all that is relevant, also beyond k, as in the recommenders
-    benchmark; arguments as `precision_at_k`. Its mean over users is MAP.
+    The divisor counts all relevant items, even if there are more than k, as in the
+    recommenders benchmark. Arguments, result and errors as in `precision_at_k`. MAP is
+    the mean over users.
 
     >>> average_precision_at_k(np.array([[0, 2, 1]]), csr_matrix([[1, 1, 0]])).tolist()
     [0.8333333333333333]
@@ -185,11 +237,15 @@ def average_precision_at_k(recommended: Ints, relevant: csr_matrix) -> Floats:
     return np.asarray((precisions * hits).sum(axis=1) / n_relevant)
 
 
-def coverage(recommended: Ints, n_items: int) -> float:
+def coverage(recommended: IntArray, n_items: int) -> float:
     """Fraction of the catalogue that appears in at least one list.
 
+    Args:
+        recommended: (n_users, k) distinct item codes, -1 for an empty slot.
+        n_items: Size of the catalogue.
+
     Raises:
-        ValueError: If a code lies outside the catalogue or a list repeats one.
+        ValueError: If a code lies outside the catalogue or a list repeats an item.
 
     >>> coverage(np.array([[0, 1], [1, -1]]), n_items=4)
     0.5
@@ -198,8 +254,8 @@ def coverage(recommended: Ints, n_items: int) -> float:
     return float((shown >= 0).sum() / n_items)
 
 
-def intra_list_diversity(recommended: Ints, vectors: npt.ArrayLike) -> Floats:
-    """Mean of 1 - cosine over the pairs of items of each list.
+def intra_list_diversity(recommended: IntArray, vectors: npt.ArrayLike) -> Float64Array:
+    """Mean of 1 - cosine over the pairs of items in each list.
 
     Args:
         recommended: (n_users, k) item codes, at least two in each row.
@@ -234,7 +290,31 @@ def intra_list_diversity(recommended: Ints, vectors: npt.ArrayLike) -> Floats:
     return np.asarray(np.clip(1 - cosines, 0, 2))
 
 
-def _checked_labels(labels: npt.ArrayLike, scores: npt.ArrayLike) -> _Labelled:
+def overlap(lists: npt.ArrayLike, others: npt.ArrayLike) -> Float64Array:
+    """Share of the entries of each list that its partner contains, too.
+
+    With exact results as `lists` and approximate ones as `others`: recall of a search.
+
+    Args:
+        lists: (n, k) item codes, k >= 1.
+        others: (n, m) item codes.
+
+    Returns:
+        (n,) in [0, 1].
+
+    Raises:
+        ValueError: If there are not as many of one as of the other.
+
+    >>> overlap([[1, 2], [3, 4]], [[2, 9], [4, 3]]).tolist()
+    [0.5, 1.0]
+    """
+    pairs = zip(np.asarray(lists), np.asarray(others), strict=True)
+    return np.array([np.isin(ours, theirs).mean() for ours, theirs in pairs])
+
+
+def _checked_labels(
+    labels: npt.ArrayLike, scores: npt.ArrayLike
+) -> tuple[BoolArray, Float64Array]:
     truth, ranked = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != ranked.shape:
         got = f"got {truth.shape} and {ranked.shape}"
@@ -247,27 +327,30 @@ def _checked_labels(labels: npt.ArrayLike, scores: npt.ArrayLike) -> _Labelled:
     return truth.astype(bool), ranked
 
 
-def _placements(positive: Bools, scores: Floats) -> tuple[Floats, Floats]:
-    """For each positive the part of the negatives below it, and the other way round."""
+def _placements(
+    positive: BoolArray, scores: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Fraction of negatives below each positive, of positives above each negative."""
     wins, losses = scores[positive], scores[~positive]
     return _fraction_below(wins, losses), 1 - _fraction_below(losses, wins)
 
 
-def _fraction_below(scores: Floats, others: Floats) -> Floats:
-    """Part of the others that lies below each score, a tie counting one half."""
+def _fraction_below(scores: Float64Array, others: Float64Array) -> Float64Array:
+    """Fraction of the others below each score; a tie counts one half."""
     ordered = np.sort(others)
     below = np.searchsorted(ordered, scores, side="left")
     return (below + np.searchsorted(ordered, scores, side="right")) / (2 * len(ordered))
 
 
-def _relevant_keys(relevant: csr_matrix) -> tuple[Ints, Ints]:
+def _relevant_keys(relevant: csr_matrix) -> tuple[IntArray, IntArray]:
+    """Sorted ``user * n_items + item`` of relevant pairs, and their number by user."""
     n_users, n_items = relevant.shape
     rows, columns = relevant.nonzero()
     keys = np.unique(rows.astype(np.int64) * n_items + columns)
     return keys, np.bincount(keys // n_items, minlength=n_users)
 
 
-def _hits(recommended: Ints, relevant: csr_matrix) -> tuple[Bools, Ints]:
+def _hits(recommended: IntArray, relevant: csr_matrix) -> tuple[BoolArray, IntArray]:
     """Which slots hold a relevant item (n_users, k), and how many each user has."""
     lists = _checked_lists(recommended, relevant.shape[1])
     keys, n_relevant = _relevant_keys(relevant)
@@ -275,13 +358,13 @@ def _hits(recommended: Ints, relevant: csr_matrix) -> tuple[Bools, Ints]:
         got = f"got {len(lists)} and {len(n_relevant)} rows"
         raise ValueError(f"recommended and relevant must have the same users; {got}")
     if not n_relevant.all():
-        got = f"got {(n_relevant == 0).sum()} without (users_with finds the others)"
+        got = f"got {(n_relevant == 0).sum()} without (users_with selects the others)"
         raise ValueError(f"every user must have a relevant item; {got}")
     users = np.arange(len(lists))[:, None]
     return np.isin(users * relevant.shape[1] + lists, keys) & (lists >= 0), n_relevant
 
 
-def _checked_lists(recommended: Ints, n_items: int) -> Ints:
+def _checked_lists(recommended: IntArray, n_items: int) -> IntArray:
     lists = np.asarray(recommended)
     if lists.ndim != 2 or lists.size == 0 or lists.dtype.kind not in "iu":
         got = f"got {lists.dtype} of shape {lists.shape}"

@@ -1,34 +1,31 @@
-"""Few numbers for each item and each user: iALS, matrix factorisation in closed steps.
+"""Implicit-feedback matrix factorisation by alternating least squares (iALS).
 
-An item is a vector, a user is the vector that explains the history best: so any
-history can be scored, that of a user who was not there at the fit included.
+Every item has a vector. The vector of a user is computed from the history, so that any
+history can be scored, also that of a user who is not in the training data.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.models.history_model import check_items, checked_interactions
+from recsys_lib.arrays import Float32Array, Float64Array
+from recsys_lib.models.history_model import checked_histories, checked_interactions
 
-Array = npt.NDArray[np.float32]
-_Floats = npt.NDArray[np.float64]
-_SOLVED_TOGETHER = 256  # rows, so that their matrices fit in the cache
-_START_DEVIATION = 0.1  # of a factor's length at the start; Rendle et al. 2022, 4.2
+_ROWS_PER_BLOCK = 256  # rows solved together, few enough to fit in the cache
+_INIT_DEVIATION = 0.1  # of a vector's length at the start; Rendle et al. 2022, 4.2
 
 
 @dataclass(frozen=True)
 class IalsLoss:
-    """What iALS minimises, but for the number of factors.
+    """The loss of iALS.
 
-    The squared error is summed over the pairs that met (which should score 1) and,
-    ``unobserved`` times, over all pairs (which should score 0).
+    It is the squared error from 1, summed over the observed user-item pairs, plus
+    ``unobserved`` times the squared score, summed over all pairs, plus a ridge penalty.
 
     Attributes:
-        unobserved: Weight of a pair for which nothing is known, > 0.
-        l2: Ridge penalty, > 0; a row is penalised in proportion to its weight.
+        unobserved: Weight of the second sum, > 0.
+        l2: Ridge penalty, > 0, of each vector in proportion to the weight of its pairs.
 
     Raises:
         ValueError: If one of them is not positive and finite.
@@ -42,22 +39,25 @@ class IalsLoss:
             got = f"got {self.unobserved} and {self.l2}"
             raise ValueError(f"unobserved and l2 must be positive and finite; {got}")
 
-    def minimize(self, met: csr_matrix, factors: _Floats) -> _Floats:
-        """Best vectors (n, dim) of the rows of ``met``, its columns' being given.
+    def minimize(self, observed: csr_matrix, factors: Float64Array) -> Float64Array:
+        """Compute the vectors of the rows, given those of the columns.
 
         Args:
-            met: (n, n_columns) of ones.
-            factors: (n_columns, dim).
+            observed: (n, n_columns) of ones.
+            factors: (n_columns, dim), vectors of the columns.
+
+        Returns:
+            (n, dim), the vectors of least loss.
         """
         everywhere = self.unobserved * factors.T @ factors  # (dim, dim)
-        weight = np.diff(met.indptr) + self.unobserved * len(factors)
+        weight = np.diff(observed.indptr) + self.unobserved * len(factors)
         identity = np.eye(factors.shape[1])
-        best = np.empty((met.shape[0], factors.shape[1]))
-        for start in range(0, len(best), _SOLVED_TOGETHER):
-            block = slice(start, start + _SOLVED_TOGETHER)
-            rows = met[block]
-            of_met = [factors[x] for x in np.split(rows.indices, rows.indptr[1:-1])]
-            left = everywhere + np.stack([x.T @ x for x in of_met])
+        best = np.empty((observed.shape[0], factors.shape[1]))
+        for start in range(0, len(best), _ROWS_PER_BLOCK):
+            block = slice(start, start + _ROWS_PER_BLOCK)
+            rows = observed[block]
+            of_rows = [factors[x] for x in np.split(rows.indices, rows.indptr[1:-1])]
+            left = everywhere + np.stack([x.T @ x for x in of_rows])
             left += self.l2 * weight[block, None, None] * identity
             right = (rows @ factors)[:, :, None]  # (n_rows, dim, 1)
             best[block] = np.linalg.solve(left, right)[:, :, 0]
@@ -66,29 +66,29 @@ class IalsLoss:
 
 @dataclass(frozen=True, eq=False)
 class FactorModel:
-    """A score is the product of an item's and a user's vector.
+    """A score is the inner product of an item's vector and a user's vector.
 
     Attributes:
-        items: (n_items, dim), one vector an item.
-        loss: By which a history is turned into a vector.
+        items: (n_items, dim), the vectors of the items.
+        loss: The loss that the vector of a history minimises.
     """
 
-    items: Array
+    items: Float32Array
     loss: IalsLoss
 
-    def fold_in(self, histories: csr_matrix) -> Array:
-        """Vectors (n, dim) of n histories; zeros for an empty one.
+    def fold_in(self, histories: csr_matrix) -> Float32Array:
+        """Compute the user vectors (n, dim) of n histories; zeros for an empty one.
 
         Raises:
-            ValueError: If the histories have other items than the model.
+            ValueError: As `HistoryModel.score` does.
         """
-        check_items(histories, len(self.items))
-        met = (csr_matrix(histories) != 0).astype(np.float64)
+        checked = checked_histories(histories, len(self.items))
+        observed = (checked != 0).astype(np.float64)
         factors = self.items.astype(np.float64)
-        return self.loss.minimize(met, factors).astype(np.float32)
+        return self.loss.minimize(observed, factors).astype(np.float32)
 
-    def score(self, histories: csr_matrix) -> Array:
-        """Scores (n, n_items) of n histories; errors as of `fold_in`."""
+    def score(self, histories: csr_matrix) -> Float32Array:
+        """Score as `HistoryModel.score` does; zeros for an empty history."""
         return np.asarray(self.fold_in(histories) @ self.items.T)
 
 
@@ -103,17 +103,18 @@ def fit_ials(
     """Factorise by solving for the users and for the items in turn.
 
     Args:
-        interactions: (n_users, n_items) sparse; what matters is which are non-zero.
-        dim: Numbers a vector, >= 1.
-        loss: `IalsLoss` with its defaults if None; choose it on a validation cut.
-        n_rounds: Times that users and items are solved for, >= 1.
-        seed: Of the items' first vectors.
+        interactions: (n_users, n_items) sparse; only which entries are non-zero counts.
+        dim: Length of a vector, >= 1.
+        loss: The default `IalsLoss` if None; choose it on validation data.
+        n_rounds: How often users and items are solved for, >= 1.
+        seed: Of the items' initial vectors.
 
     Raises:
         ValueError: If dim or n_rounds < 1, or the matrix is empty or not finite.
 
     Source: Hu, Koren & Volinsky, ICDM 2008, doi 10.1109/ICDM.2008.22; penalty and
-    start as in Rendle, Krichene, Zhang & Koren, RecSys 2022, arXiv 2110.14037.
+    initial vectors as in Rendle, Krichene, Zhang & Koren, RecSys 2022, arXiv
+    2110.14037.
 
     >>> model = fit_ials(csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]]), dim=2)
     >>> model.score(csr_matrix([[1, 0, 0]])).argsort().tolist()
@@ -125,7 +126,7 @@ def fit_ials(
     by_user = (checked_interactions(interactions) != 0).astype(np.float64)
     by_item = csr_matrix(by_user.T)
     start = np.random.default_rng(seed).normal(size=(by_user.shape[1], dim))
-    items: npt.NDArray[Any] = start * (_START_DEVIATION / np.sqrt(dim))
+    items: Float64Array = start * (_INIT_DEVIATION / np.sqrt(dim))
     for _ in range(n_rounds):
         items = loss.minimize(by_item, loss.minimize(by_user, items))
     return FactorModel(items.astype(np.float32), loss)

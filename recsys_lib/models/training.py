@@ -1,57 +1,74 @@
-"""The one training loop of the book: seeded, resumed after a kill, loud about NaN.
+"""A seeded PyTorch training loop, with AdamW and a learning-rate schedule."""
 
-What is random in a step (its batch, its dropout) comes from the seed and the number of
-the step alone. A run that was killed therefore goes on from its last checkpoint to the
-very weights, bit for bit, of a run that was not.
-"""
-
-import dataclasses
+import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-
-from recsys_lib.models.training_options import TrainingOptions, rate_factor
+from torch.optim.lr_scheduler import LambdaLR
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
-State = dict[str, Any]
+Schedule = Literal["constant", "cosine"]
+
+_WARMUP = 0.1  # fraction of all steps in which the learning rate rises
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of `train`.
+
+    Attributes:
+        epochs: Passes over the examples.
+        batch_size: Examples per step; the last step of an epoch takes what is left.
+        learning_rate: The highest learning rate of AdamW.
+        schedule: After a linear rise, "constant", or "cosine" down to 0.
+        weight_decay: Of AdamW; applied to matrices, not to biases and norms.
+        seed: Of the order of the examples and of dropout.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs must be at least 1": self.epochs >= 1,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "learning_rate must be > 0 and finite": 0 < self.learning_rate < math.inf,
+            "schedule must be constant or cosine": self.schedule in get_args(Schedule),
+            "weight_decay must be >= 0 and finite": 0 <= self.weight_decay < math.inf,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(f"{rule}; got {self}")
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What a training showed, epoch by epoch.
+    """The course of a training.
 
     Attributes:
-        train_loss: Mean loss of an epoch's examples, each before its own step.
-        validation: Value after each epoch; empty without validation.
-        best_epoch: Whose weights the model holds, from 0.
-        seconds: Spent in all, over all processes that worked on it.
+        train_loss: Mean loss over the examples, by epoch. The loss of each batch is
+            taken before its own step.
+        validation: Validation value after each epoch; empty without validation.
+        best_epoch: Epoch, from 0, whose weights the model has now.
+        seconds: Duration of the training.
     """
 
-    train_loss: tuple[float, ...] = ()
-    validation: tuple[float, ...] = ()
-    best_epoch: int = -1
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands after a step; ``curve`` holds the epochs that ended."""
-
-    step: int
-    n_steps: int
-    loss: float
-    curve: LearningCurve
-
-
-Report = Callable[[Progress], None]
+    train_loss: tuple[float, ...]
+    validation: tuple[float, ...]
+    best_epoch: int
+    seconds: float
 
 
 def train(
@@ -61,30 +78,24 @@ def train(
     options: TrainingOptions,
     *,
     validate: Callable[[], float] | None = None,
-    report: Report | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_every_s: float = 30.0,
 ) -> LearningCurve:
-    """Train a model in place, on the device where it is.
+    """Train a model in place; it is in evaluation mode afterwards.
+
+    With ``validate``, the model gets back the weights of its best epoch.
 
     Args:
-        model: Ends with the weights of its best epoch, or of its last one without
-            ``validate``, in evaluation mode.
-        loss: From the numbers of some examples, (batch,) int64 on the CPU, to their
-            mean loss under the model.
-        n_examples: Numbered from 0; each comes once in an epoch, in random order.
+        model: Its parameters with ``requires_grad`` are trained.
+        loss: Maps the numbers of some examples, (batch,) int64, to their mean loss.
+        n_examples: Examples are numbered from 0. Each occurs once in an epoch, in
+            random order.
         options: How to train.
-        validate: Value of the model, in evaluation mode, after an epoch.
-        report: Called after each step, such as `print_progress`.
-        checkpoint: File that a killed run goes on from; written in one piece, at the
-            end of an epoch or after ``checkpoint_every_s`` seconds.
-        checkpoint_every_s: Work that a kill loses, at most, but for the step at hand.
+        validate: Returns the validation value of the model; lower is better. Called in
+            evaluation mode after each epoch.
 
     Raises:
-        FloatingPointError: If loss, weights or validation value are not finite; the
-            checkpoint stays as it was.
-        ValueError: If there is no example, patience has no validation, or the
-            checkpoint is damaged or of another run.
+        FloatingPointError: If the loss, the weights or the validation value are not
+            finite.
+        ValueError: If there is no example.
 
     Source: Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101 (AdamW, cosine).
 
@@ -97,201 +108,99 @@ def train(
     """
     if n_examples < 1:
         raise ValueError(f"n_examples must be at least 1; got {n_examples}")
-    if options.patience and validate is None:
-        raise ValueError("patience must come with validate; got none")
-    run = _Run(model, options, n_examples, Path(checkpoint) if checkpoint else None)
-    run.resume()
-    while not run.is_over:
-        run.take_step(loss)
-        if run.ended_epoch:
-            run.close_epoch(validate)
-        if run.ended_epoch or time.monotonic() - run.saved > checkpoint_every_s:
-            run.save()
-        if report:
-            report(Progress(run.step, run.n_steps, run.last_loss, run.curve))
-    if run.best:
-        model.load_state_dict(run.best)
+    began = time.monotonic()
+    n_steps = options.epochs * math.ceil(n_examples / options.batch_size)
+    optimizer = _optimizer(model, options)
+    schedule = LambdaLR(
+        optimizer, lambda step: rate_factor(step, n_steps, options.schedule)
+    )
+    losses, values, best = list[float](), list[float](), None
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+        for epoch in range(options.epochs):
+            batches = _batches(n_examples, epoch, options)
+            total = _run_epoch(model, loss, batches, schedule, options.seed)
+            losses.append(total / n_examples)
+            if validate is not None:
+                values.append(_validated(model, validate, schedule.last_epoch))
+                if values[-1] < min(values[:-1], default=math.inf):
+                    best = copy.deepcopy(model.state_dict())
+    if best is not None:
+        model.load_state_dict(best)
     model.eval()
-    return run.curve
+    best_epoch = values.index(min(values)) if values else options.epochs - 1
+    seconds = time.monotonic() - began
+    return LearningCurve(tuple(losses), tuple(values), best_epoch, seconds)
 
 
-def print_progress(*, every_s: float = 10.0) -> Report:
-    """Make a report that prints a line when an epoch ends, or nothing has for long.
+def rate_factor(step: int, n_steps: int, schedule: Schedule) -> float:
+    """Fraction of the learning rate at a step, counted from 0: in [0, 1].
 
-    >>> report = print_progress(every_s=1000)
-    >>> report(Progress(4, 8, 0.5, LearningCurve((0.75,), (0.6,), 0, 12.0)))
-    step 4 of 8, 12 s: epoch 1, loss 0.7500, validation 0.6000
+    >>> [round(rate_factor(step, 20, "cosine"), 2) for step in (0, 1, 2, 11, 19)]
+    [0.5, 1.0, 1.0, 0.5, 0.01]
     """
-    last: dict[str, float] = {"time": time.monotonic(), "epoch": 0}
-
-    def report(progress: Progress) -> None:
-        curve, now = progress.curve, time.monotonic()
-        ended = len(curve.train_loss) > last["epoch"]
-        if not ended and now - last["time"] < every_s:
-            return
-        last.update(time=now, epoch=len(curve.train_loss))
-        where = f"step {progress.step} of {progress.n_steps}, {curve.seconds:.0f} s"
-        what = f"loss {progress.loss:.4f}"
-        if ended:
-            what = f"epoch {len(curve.train_loss)}, loss {curve.train_loss[-1]:.4f}"
-            what += "".join(f", validation {x:.4f}" for x in curve.validation[-1:])
-        print(f"{where}: {what}", flush=True)
-
-    return report
+    rising = round(_WARMUP * n_steps)
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * (step - rising) / (n_steps - rising))) / 2
 
 
-@dataclass
-class _Run:
-    """A training between two steps; all of it but the clock is in the checkpoint."""
-
-    model: torch.nn.Module
-    options: TrainingOptions
-    n_examples: int
-    file: Path | None
-    step: int = 0
-    summed_loss: float = 0.0
-    last_loss: float = math.nan
-    curve: LearningCurve = field(default_factory=LearningCurve)
-    best: State | None = None
-
-    def __post_init__(self) -> None:
-        self.steps_per_epoch = math.ceil(self.n_examples / self.options.batch_size)
-        self.n_steps = self.options.epochs * self.steps_per_epoch
-        self.weights = [p for p in self.model.parameters() if p.requires_grad]
-        tables = [p for p in self.weights if p.ndim > 1]
-        vectors = [p for p in self.weights if p.ndim < 2]
-        decayed: State = {"weight_decay": self.options.weight_decay, "params": tables}
-        spared: State = {"weight_decay": 0.0, "params": vectors}
-        self.optimizer = torch.optim.AdamW([decayed, spared], fused=True)
-        self.counted = self.saved = time.monotonic()
-
-    @property
-    def ended_epoch(self) -> bool:
-        return self.step % self.steps_per_epoch == 0
-
-    @property
-    def is_over(self) -> bool:
-        patience = self.options.patience or math.inf
-        waited = len(self.curve.train_loss) - 1 - self.curve.best_epoch
-        stops = self.step > 0 and self.ended_epoch and waited >= patience
-        return stops or self.step >= self.n_steps
-
-    def take_step(self, loss: Loss) -> None:
-        batch = self._batch()
-        factor = rate_factor(self.step, self.n_steps, self.options)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * factor
-        self.model.train()
-        with _seeded(self.model, [self.options.seed, self.step]):
-            value = loss(batch)
-            self.last_loss = self._finite("loss", value.item())
-            self.optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.step += 1
-        self.summed_loss += self.last_loss * len(batch)
-        self._count_time()
-
-    def close_epoch(self, validate: Callable[[], float] | None) -> None:
-        self._check_weights()
-        losses = (*self.curve.train_loss, self.summed_loss / self.n_examples)
-        self.curve = replace(self.curve, train_loss=losses)
-        self.summed_loss = 0.0
-        if validate is None:
-            self.curve = replace(self.curve, best_epoch=len(losses) - 1)
-        else:
-            self._validate(validate)
-        self._count_time()
-
-    def _validate(self, validate: Callable[[], float]) -> None:
-        self.model.eval()
-        with torch.no_grad():
-            value = self._finite("validation value", float(validate()))
-        past, sign = self.curve.validation, 1 if self.options.better == "lower" else -1
-        if not past or sign * value < sign * past[self.curve.best_epoch]:
-            self.curve = replace(self.curve, best_epoch=len(past))
-            state = self.model.state_dict()
-            self.best = {name: x.detach().clone() for name, x in state.items()}
-        self.curve = replace(self.curve, validation=(*past, value))
-
-    def save(self) -> None:
-        if self.file is None:
-            return
-        self._check_weights()
-        state = {name: getattr(self, name) for name in ("step", "summed_loss", "best")}
-        state["curve"] = dataclasses.asdict(self.curve)
-        state["model"] = self.model.state_dict()
-        state["optimizer"] = self.optimizer.state_dict()
-        _write_whole(self.file, {"made_of": self._made_of(), **state})
-        self.saved = time.monotonic()
-
-    def resume(self) -> None:
-        if self.file is None or not self.file.exists():
-            return
-        state = _read(self.file)
-        if state["made_of"] != self._made_of():
-            got = f"got {state['made_of']} in {self.file}"
-            raise ValueError(f"checkpoint must be of {self._made_of()}; {got}")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
-        self.summed_loss = state["summed_loss"]
-        self.curve = LearningCurve(**state["curve"])
-
-    def _made_of(self) -> State:
-        shapes = {name: tuple(x.shape) for name, x in self.model.state_dict().items()}
-        options = dataclasses.asdict(self.options)
-        return {"options": options, "n_examples": self.n_examples, "shapes": shapes}
-
-    def _batch(self) -> torch.Tensor:
-        epoch, i = divmod(self.step, self.steps_per_epoch)
-        rng = np.random.default_rng([self.options.seed, epoch])
-        size = self.options.batch_size
-        order = torch.from_numpy(rng.permutation(self.n_examples))
-        return order[i * size : (i + 1) * size]
-
-    def _count_time(self) -> None:
-        now = time.monotonic()
-        seconds = self.curve.seconds + now - self.counted
-        self.curve, self.counted = replace(self.curve, seconds=seconds), now
-
-    def _check_weights(self) -> None:
-        total = sum(p.detach().double().sum().item() for p in self.weights)
-        self._finite("sum of weights", total)
-
-    def _finite(self, what: str, value: float) -> float:
-        if not math.isfinite(value):
-            where = f"got {value} at step {self.step} of {self.n_steps}"
-            rate = f"a learning_rate below {self.options.learning_rate}"
-            hint = f"try {rate} or a longer warmup, or look for NaN in the inputs"
-            raise FloatingPointError(f"{what} must be finite; {where}: {hint}")
-        return value
+def _optimizer(model: torch.nn.Module, options: TrainingOptions) -> torch.optim.AdamW:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in weights if p.ndim > 1]},
+        {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    rate, decay = options.learning_rate, options.weight_decay
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
 
 
-@contextmanager
-def _seeded(model: torch.nn.Module, seed: list[int]) -> Iterator[None]:
-    """Seed torch for one step, and give the caller's own state back."""
-    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        yield
+def _batches(
+    n_examples: int, epoch: int, options: TrainingOptions
+) -> tuple[torch.Tensor, ...]:
+    rng = np.random.default_rng([options.seed, epoch])
+    order = torch.from_numpy(rng.permutation(n_examples))
+    return torch.split(order, options.batch_size)
 
 
-def _write_whole(file: Path, state: State) -> None:
-    """Write beside and rename: a kill leaves the old file or the new, never a torso."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+def _run_epoch(
+    model: torch.nn.Module,
+    loss: Loss,
+    batches: Sequence[torch.Tensor],
+    schedule: LambdaLR,
+    seed: int,
+) -> float:
+    """Take a step per batch; return the sum of the examples' losses."""
+    model.train()
+    total = 0.0
+    for batch in batches:
+        step, optimizer = schedule.last_epoch, schedule.optimizer
+        sequence = np.random.SeedSequence([seed, step])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+        value = loss(batch)
+        total += len(batch) * _finite("loss", value.item(), step)
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    weights = sum(p.detach().double().sum().item() for p in model.parameters())
+    _finite("sum of weights", weights, schedule.last_epoch)
+    return total
 
 
-def _read(file: Path) -> State:
-    try:
-        state: State = torch.load(file, weights_only=True)
-    except Exception as error:
-        got = f"got {file}, which cannot be read (delete it to start anew)"
-        raise ValueError(f"checkpoint must be a file of this loop; {got}") from error
-    return state
+def _validated(
+    model: torch.nn.Module, validate: Callable[[], float], step: int
+) -> float:
+    model.eval()
+    with torch.no_grad():
+        return _finite("validation value", float(validate()), step)
+
+
+def _finite(what: str, value: float, step: int) -> float:
+    if not math.isfinite(value):
+        hint = "try a lower learning_rate, or look for NaN in the inputs"
+        raise FloatingPointError(
+            f"{what} must be finite; got {value} at step {step}: {hint}"
+        )
+    return value

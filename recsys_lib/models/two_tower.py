@@ -1,13 +1,11 @@
-"""Two towers, one for users and one for items, trained until likes lie together.
+"""Two towers: networks that embed users and items in one space, trained in PyTorch.
 
-Each tower makes an item's vector of its features, of a vector of its own, or of both. A
-user is the mean over the history, so that new users and (by their features) new items
-need no training.
+Each tower computes an item's vector from its features, from a vector of its own, or
+from both. A user's vector is computed from the mean over the history. So new users, and
+new items that have features, need no training.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,95 +14,90 @@ import torch
 from scipy.sparse import csr_matrix
 from torch.nn.functional import cross_entropy, normalize
 
-from recsys_lib.models.training import LearningCurve, Report, train
-from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.models.history_model import (
+    checked_features,
+    checked_histories,
+    checked_interactions,
+)
+from recsys_lib.models.training import TrainingOptions, train
 
-Array = npt.NDArray[np.float32]
+_TEMPERATURE = 0.1  # the cosines are divided by it in the loss
 
 
 @dataclass(frozen=True)
 class TowerOptions:
-    """The shape of both towers, and their loss.
+    """The architecture of both towers.
 
     Attributes:
         kind: "linear", or "mlp": a hidden layer after the mean.
-        dim: Of the common space.
-        ids: Whether each item has a vector of its own; 0 for one never met.
-        dropout: Part of a history, and of a hidden layer, left out in training.
-        temperature: That cosines are divided by.
-        log_q: Whether to subtract the log of how often an item is a negative, so
-            that those met by many are not pushed away for being so.
+        dim: Dimension of the common space.
+        ids: Whether each item has a vector of its own, which is 0 for an item without
+            interactions.
+        dropout: Fraction of a history, and of a hidden layer, dropped in training.
+
+    Raises:
+        ValueError: If an option is out of its range.
     """
 
     kind: Literal["linear", "mlp"] = "linear"
     dim: int = 64
     ids: bool = True
     dropout: float = 0.0
-    temperature: float = 0.1
-    log_q: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what no tower can be built of."""
         rules = {
             "kind must be linear or mlp": self.kind in ("linear", "mlp"),
             "dim must be at least 1": self.dim >= 1,
             "dropout must lie in [0, 1)": 0 <= self.dropout < 1,
-            "temperature must be positive": self.temperature > 0,
         }
         for rule, holds in rules.items():
             if not holds:
                 raise ValueError(f"{rule}; got {self}")
 
 
-@dataclass(frozen=True, eq=False)
-class TwoTower:
-    """A trained pair: its vectors are of length 1, its scores are cosines.
+class TwoTower(torch.nn.Module):
+    """A user tower and an item tower over one catalogue; scores are cosines.
 
-    Attributes:
-        towers: The torch module.
-        features: (n_items, n_features), with 0 columns where only ids count.
-        curve: How it was trained.
+    Args:
+        features: (n_items, n_features), with 0 columns if only ids are used.
+        n_users: (n_items,) users who interacted with each item.
+        options: The architecture.
     """
 
-    towers: "Towers"
-    features: Array
-    curve: LearningCurve
+    features: torch.Tensor
+    log_q: torch.Tensor
 
-    def score(self, histories: csr_matrix) -> Array:
-        """Scores (n, n_items) for n histories; 0 for an empty one.
-
-        Raises:
-            ValueError: If the histories have other items than the model.
-        """
-        return self.embed_users(histories) @ self.embed_items().T
-
-    @torch.no_grad()
-    def embed_users(self, histories: csr_matrix) -> Array:
-        """Vectors (n, dim) of n histories, the zero vector of an empty one."""
-        if histories.shape[1] != len(self.features):
-            got = f"got {histories.shape[1]}"
-            raise ValueError(f"histories must have {len(self.features)} columns; {got}")
-        met = _dense(histories).to(self.towers.features.device)
-        vectors = self.towers.users(met) * met.any(dim=1, keepdim=True)
-        return np.asarray(vectors.cpu().numpy())
+    def __init__(
+        self, features: Float32Array, n_users: npt.NDArray[Any], options: TowerOptions
+    ) -> None:
+        super().__init__()
+        self._dropout = options.dropout
+        share = np.log(np.maximum(n_users, 1) / n_users.sum(), dtype=np.float32)
+        self.register_buffer("features", torch.from_numpy(features), persistent=False)
+        self.register_buffer("log_q", torch.from_numpy(share), persistent=False)
+        warm = torch.from_numpy(n_users > 0)
+        self.user_tower = _Tower(features.shape[1], warm, options)
+        self.item_tower = _Tower(features.shape[1], warm, options)
 
     @torch.no_grad()
-    def embed_items(self, features: npt.ArrayLike | None = None) -> Array:
-        """Vectors (n, dim) of the catalogue, or of new items by their features.
+    def score(self, histories: csr_matrix) -> Float32Array:
+        """Score as `HistoryModel.score` does: cosines; zeros for an empty history."""
+        seen = _dense(checked_histories(histories, len(self.features)))
+        users = self.users(seen) * seen.any(dim=1, keepdim=True)
+        return np.asarray(users.numpy() @ self.items().numpy().T)
 
-        Raises:
-            ValueError: If the features are not as many as the model knows.
-        """
-        tower, device = self.towers.item_tower, self.towers.features.device
-        if features is None:
-            return np.asarray(self.towers.items().cpu().numpy())
-        rows = torch.as_tensor(np.asarray(features, dtype=np.float32), device=device)
-        n_features, known = self.features.shape[1], tower.of_features
-        if known is None or rows.ndim != 2 or rows.shape[1] != n_features:
-            got = f"got {tuple(rows.shape)}"
-            raise ValueError(f"features must be (n, {n_features}), not 0; {got}")
-        vectors = normalize(tower.head(known(rows)))
-        return np.asarray(vectors.cpu().numpy())
+    def users(self, seen: torch.Tensor) -> torch.Tensor:
+        """Unit vectors (n, dim) of histories, (n, n_items) of zeros and ones."""
+        used = _dropped(seen, self._dropout) if self.training else seen
+        mean = used / used.sum(dim=1, keepdim=True).clamp(min=1)
+        tower = self.user_tower
+        return normalize(tower.head(mean @ tower.embed(self.features)))
+
+    def items(self, rows: Any = ...) -> torch.Tensor:
+        """Unit vectors (n, dim) of some items, or of the whole catalogue."""
+        tower = self.item_tower
+        return normalize(tower.head(tower.embed(self.features, rows)))
 
 
 def fit_two_tower(
@@ -113,30 +106,22 @@ def fit_two_tower(
     options: TrainingOptions,
     *,
     towers: TowerOptions | None = None,
-    validate: Callable[[TwoTower], float] | None = None,
-    report: Report | None = None,
-    checkpoint: str | Path | None = None,
-    device: str = "cpu",
 ) -> TwoTower:
     """Train both towers to find each item of a history from the rest of it.
 
-    The other items of the batch are the negatives, but for those the user has met.
+    The negatives are the other items of the batch that are not in the history.
 
     Args:
-        interactions: (n_users, n_items) sparse; what matters is which are non-zero.
-        features: (n_items, n_features) of all items, those never met included: text
-            vectors, metadata beside them; None for ids alone.
-        options: Of the training loop; an example is an interaction of a user with two.
-        towers: Shape and loss.
-        validate: Value of the model after an epoch, such as its nDCG (with
-            ``better="higher"``).
-        report: Called after each step.
-        checkpoint: File of this run alone, that a killed one goes on from.
-        device: "cpu" or "cuda[:i]".
+        interactions: (n_users, n_items) sparse; only which entries are non-zero counts.
+        features: (n_items, n_features) of all items, such as text embeddings or
+            metadata; None for ids alone.
+        options: Of the training. An example is an interaction of a user who has at
+            least two.
+        towers: The default `TowerOptions` if None.
 
     Raises:
-        ValueError: If there is neither feature nor id, no user has two items, or
-            features are not finite or not one row an item.
+        ValueError: If there is neither feature nor id, no user has two items, or an
+            array is empty, not finite or of the wrong shape.
         FloatingPointError: If the loss diverges.
 
     Source: Yi et al., RecSys 2019, doi 10.1145/3298689.3346996.
@@ -147,103 +132,57 @@ def fit_two_tower(
     >>> model.score(csr_matrix([[1, 0, 0, 0], [0, 0, 0, 1]])).argmax(axis=1).tolist()
     [1, 2]
     """
-    matrix = csr_matrix(interactions) != 0
-    known = _checked_features(features, matrix.shape[1])
-    users, items = _examples(matrix)
-    met_by = np.asarray(matrix.sum(axis=0)).ravel()
-    shape = towers or TowerOptions()
-    if not (known.shape[1] or shape.ids):
+    seen = checked_interactions(interactions) != 0
+    n_items, shape = seen.shape[1], towers or TowerOptions()
+    given = np.empty((n_items, 0)) if features is None else features
+    table = checked_features(given, n_items).astype(np.float32)
+    if not (table.shape[1] or shape.ids):
         raise ValueError("towers must have features or ids; got neither")
+    users, items = _examples(seen)
+    n_users = np.asarray(seen.sum(axis=0)).ravel()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        module = Towers(known, met_by, shape).to(device)
-
-    def value() -> float:
-        return validate(TwoTower(module, known, LearningCurve())) if validate else 0.0
+        model = TwoTower(table, n_users, shape)
 
     def loss(batch: torch.Tensor) -> torch.Tensor:
-        met = _dense(matrix[users[batch.numpy()]]).to(device)
-        return in_batch_loss(module, met, torch.from_numpy(items)[batch].to(device))
+        histories = _dense(seen[users[batch.numpy()]])
+        return in_batch_loss(model, histories, torch.from_numpy(items)[batch])
 
-    curve = train(
-        module,
-        loss,
-        len(users),
-        options,
-        validate=value if validate else None,
-        report=report,
-        checkpoint=checkpoint,
-    )
-    return TwoTower(module, known, curve)
+    train(model, loss, len(users), options)
+    return model
 
 
 def in_batch_loss(
-    towers: "Towers", met: torch.Tensor, targets: torch.Tensor
+    model: TwoTower, histories: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy of finding each target among the batch's, corrected by log q.
+    """Cross-entropy of finding each target among the targets of the batch.
+
+    The log of how often an item is a negative (log q) is subtracted from its logits, so
+    that popular items are not penalised for being frequent negatives.
 
     Args:
-        towers: The module.
-        met: (batch, n_items) 1 where a user met an item, the target included.
+        model: The towers.
+        histories: (batch, n_items), 1 for an item of the user, the target included.
         targets: (batch,) item codes.
     """
-    rows = torch.arange(len(targets), device=targets.device)
-    history = met.clone()
-    history[rows, targets] = 0
-    cosines = towers.users(history) @ towers.items(targets).T  # (batch, batch)
-    logits = cosines / towers.options.temperature
-    if towers.options.log_q:
-        logits = logits - towers.log_q[targets]
-    own = torch.eye(len(targets), dtype=torch.bool, device=met.device)
-    also_liked = (met[:, targets] > 0) & ~own
+    rows = torch.arange(len(targets))
+    rest = histories.clone()
+    rest[rows, targets] = 0
+    cosines = model.users(rest) @ model.items(targets).T  # (batch, batch)
+    logits = cosines / _TEMPERATURE - model.log_q[targets]
+    own = torch.eye(len(targets), dtype=torch.bool)
+    also_liked = (histories[:, targets] > 0) & ~own
     return cross_entropy(logits.masked_fill(also_liked, -torch.inf), rows)
-
-
-class Towers(torch.nn.Module):
-    """Both towers over one catalogue.
-
-    Args:
-        features: (n_items, n_features).
-        met_by: (n_items,) users of each item.
-        options: Shape and loss.
-    """
-
-    features: torch.Tensor
-    log_q: torch.Tensor
-
-    def __init__(
-        self, features: Array, met_by: npt.NDArray[Any], options: TowerOptions
-    ) -> None:
-        super().__init__()
-        self.options = options
-        share = np.log(np.maximum(met_by, 1) / met_by.sum(), dtype=np.float32)
-        self.register_buffer("features", torch.from_numpy(features), persistent=False)
-        self.register_buffer("log_q", torch.from_numpy(share), persistent=False)
-        known = torch.from_numpy(met_by > 0)
-        self.user_tower = _Tower(features.shape[1], known, options)
-        self.item_tower = _Tower(features.shape[1], known, options)
-
-    def users(self, met: torch.Tensor) -> torch.Tensor:
-        """Unit vectors (n, dim) of histories, (n, n_items) with 1 where met."""
-        kept = _thinned(met, self.options.dropout) if self.training else met
-        mean = kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
-        tower = self.user_tower
-        return normalize(tower.head(mean @ tower.embed(self.features)))
-
-    def items(self, rows: Any = ...) -> torch.Tensor:
-        """Unit vectors (n, dim) of some items, or of the catalogue."""
-        tower = self.item_tower
-        return normalize(tower.head(tower.embed(self.features, rows)))
 
 
 class _Tower(torch.nn.Module):
     def __init__(
-        self, n_features: int, known: torch.Tensor, options: TowerOptions
+        self, n_features: int, warm: torch.Tensor, options: TowerOptions
     ) -> None:
         super().__init__()
         dim = options.dim
         self.of_features = torch.nn.Linear(n_features, dim) if n_features else None
-        own = torch.randn(len(known), dim) * known[:, None] / dim**0.5
+        own = torch.randn(len(warm), dim) * warm[:, None] / dim**0.5
         self.of_item = torch.nn.Parameter(own) if options.ids else None
         self.head: torch.nn.Module = torch.nn.Identity()
         if options.kind == "mlp":
@@ -268,33 +207,21 @@ class _Residual(torch.nn.Module):
         return vectors + changed
 
 
-def _thinned(met: torch.Tensor, part: float) -> torch.Tensor:
-    places = tuple(met.nonzero().T)  # few, and so are the draws
-    return met.index_put(places, (torch.rand(len(places[0])) >= part).to(met))
+def _dropped(seen: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Drop a fraction of the entries; a random number per entry, not per cell."""
+    entries = tuple(seen.nonzero().T)
+    return seen.index_put(entries, (torch.rand(len(entries[0])) >= fraction).to(seen))
 
 
 def _dense(histories: csr_matrix) -> torch.Tensor:
     return torch.from_numpy((histories.toarray() != 0).astype(np.float32))
 
 
-def _checked_features(features: npt.ArrayLike | None, n_items: int) -> Array:
-    if features is None:
-        return np.zeros((n_items, 0), dtype=np.float32)
-    table = np.array(features, dtype=np.float32)  # its own copy: torch will hold it
-    if table.ndim != 2 or len(table) != n_items:
-        raise ValueError(f"features must have {n_items} rows; got {table.shape}")
-    if not np.isfinite(table).all():
-        bad = int((~np.isfinite(table)).sum())
-        raise ValueError(f"features must be finite; got {bad} NaN or infinite")
-    return table
-
-
-def _examples(matrix: csr_matrix) -> tuple[npt.NDArray[np.int64], ...]:
-    """Users and items of all interactions that leave a history without themselves."""
-    users, items = matrix.nonzero()
-    enough = np.asarray(matrix.sum(axis=1)).ravel()[users] >= 2
+def _examples(seen: csr_matrix) -> tuple[IntArray, IntArray]:
+    """Users and items of the interactions of users who have at least two."""
+    users, items = seen.nonzero()
+    enough = np.asarray(seen.sum(axis=1)).ravel()[users] >= 2
     if not enough.any():
-        raise ValueError(
-            f"a user must have met two items; got {matrix.shape[0]} users of fewer"
-        )
+        got = f"got {seen.shape[0]} users with fewer"
+        raise ValueError(f"a user must have two items; {got}")
     return users[enough].astype(np.int64), items[enough].astype(np.int64)

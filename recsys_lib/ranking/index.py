@@ -1,9 +1,9 @@
-"""The items nearest by inner product: exact, or faster at the price of some recall.
+"""Nearest items by inner product: exact, or faster with some loss of recall.
 
-Four kinds, over faiss: `flat` reads every vector; `int8` reads a quarter of the bytes;
-`binary` compares sign bits, then ranks a shortlist exactly; `hnsw` walks a graph over
-copies in bfloat16, then ranks what it found exactly. Give `binary` and `hnsw` vectors
-of one length, unit vectors say: neither sees the length.
+Four kinds, all over faiss. `flat` compares every vector. `int8` does too, and reads a
+quarter of the bytes. `binary` compares sign bits, then ranks a shortlist exactly.
+`hnsw` searches a graph over bfloat16 copies, then ranks what it found exactly. Give
+`binary` and `hnsw` vectors of equal length, such as unit vectors: both ignore length.
 """
 
 import os
@@ -13,38 +13,38 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from recsys_lib.huge_pages import huge_pages
-from recsys_lib.ranking.faiss_store import Kind, Rows, VectorStore, faiss
+from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.machine import huge_pages
+from recsys_lib.ranking.faiss_store import Kind, VectorStore, faiss
 from recsys_lib.ranking.top_n import TopN
 
-Ids = npt.NDArray[np.int64]
 _FORMAT = "recsys_lib index 2"
 
 
 class Index:
-    """Vectors under ids of the caller's choice, made by `build_index` or `load_index`.
+    """Vectors with an id each, made by `build_index` or `load_index`.
 
-    Searches may run in several threads at once, but not while `add` or `remove` runs.
+    Several threads may search at once, but not while `add` or `remove` runs.
 
     Attributes:
-        dim: Of every vector.
+        dim: Dimension of the vectors.
     """
 
-    def __init__(self, dim: int, store: VectorStore, ids: Ids) -> None:
+    def __init__(self, dim: int, store: VectorStore, ids: IntArray) -> None:
         self.dim, self._store = dim, store
-        self._ids = ids  # (n_slots,), -1 where `store.kept` is False
+        self._ids = ids  # (n_slots,), -1 where `store.present` is False
 
     def __len__(self) -> int:
-        return self._store.n_kept
+        return self._store.n_present
 
     @property
     def kind(self) -> Kind:
-        """As given to `build_index`."""
+        """The kind given to `build_index`."""
         return self._store.kind
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of vectors, codes, links and ids in memory."""
+        """Memory of vectors, codes, graph links and ids."""
         return self._store.size_bytes + self._ids.nbytes
 
     def search(
@@ -54,82 +54,86 @@ class Index:
 
         Args:
             queries: (n_queries, dim).
-            k: At least 1; where fewer items are held, empty slots (id -1, score -inf)
-                follow them, since a catalogue may shrink between two requests.
-            effort: Fraction of the items that `binary` shortlists and `hnsw` keeps in
-                view, in (0, 1]; at 1 both answer as `flat` does. None is 13 max(k, 10)
-                and 7 max(k, 10) items. `flat` and `int8` always look at all.
+            k: At least 1. If the index has fewer items, empty slots (id -1, score
+                -inf) follow them: a catalogue may shrink between two requests.
+            effort: Fraction of the items that `binary` shortlists and `hnsw` keeps as
+                candidates, in (0, 1]; at 1 both give the results of `flat`. None means
+                13 max(k, 10) and 7 max(k, 10) items. `flat` and `int8` ignore it.
 
         Returns:
-            Ids and inner products. Those of `int8` are off by at most sum(|query| *
-            range) / 510, the range of each dimension being that of the first vectors.
+            Ids and inner products. Those of `int8` have an error of at most
+            sum(|query| * range) / 510, where the range of each dimension is that of
+            the first vectors added.
 
         Raises:
-            ValueError: If k or effort is out of its range, or queries do not fit.
+            ValueError: If k, effort or the shape of queries is out of range, or
+                queries are not finite.
         """
-        rows = checked_rows(queries, self.dim)
+        rows = _float32_rows(queries, self.dim)
         if k < 1:
             raise ValueError(f"k must be >= 1; got {k}")
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
-        if not (len(rows) and self._store.n_kept):
-            empty = np.full((len(rows), k), -1)
-            return TopN(empty, np.full(empty.shape, -np.inf, np.float32))
-        scores, slots = self._store.nearest(rows, k, effort)
+        if not (len(rows) and self._store.n_present):
+            shape = len(rows), k
+            return TopN(np.full(shape, -1), np.full(shape, -np.inf, np.float32))
+        scores, slots = self._store.search(rows, k, effort)
         items = self._ids[slots]
         if np.minimum.reduce(slots, axis=None) < 0:
-            none = slots < 0
-            items[none], scores[none] = -1, -np.inf
+            empty = slots < 0
+            items[empty], scores[empty] = -1, -np.inf
         return TopN(items, scores)
 
     def add(self, ids: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
-        """Add items; `int8` clips what leaves the range of the first vectors it held.
+        """Add items; `int8` clips values outside the range of the first vectors added.
 
         Args:
-            ids: (n,) integers >= 0, none twice and none already held.
-            vectors: (n, dim), kept as float32.
+            ids: (n,) different integers >= 0, none of them in the index yet.
+            vectors: (n, dim), stored as float32.
 
         Raises:
             TypeError: If ids are not integers.
-            ValueError: If ids or vectors do not fit; nothing is added.
+            ValueError: If ids or vectors do not meet these conditions; nothing is
+                added.
         """
-        rows, new = checked_rows(vectors, self.dim), checked_ids(ids)
+        rows, new = _float32_rows(vectors, self.dim), _checked_ids(ids)
         if len(new) != len(rows) or len(np.unique(new)) != len(new):
-            got = f"got {len(new)} for {len(rows)}, {len(np.unique(new))} of them apart"
+            got = f"got {len(np.unique(new))} different ids for {len(rows)} vectors"
             raise ValueError(f"ids must be different, one for each vector; {got}")
-        held = new[np.isin(new, self._ids)]
-        if held.size:
-            raise ValueError(f"ids must be new; got {held[:5].tolist()} again")
+        known = new[np.isin(new, self._ids)]
+        if known.size:
+            raise ValueError(f"ids must be new; got {known[:5].tolist()} again")
         if len(rows):
             self._store.add(rows)
             self._ids = np.concatenate([self._ids, new])
 
     def remove(self, ids: npt.ArrayLike) -> int:
-        """Remove items; ids that are not held are passed over.
+        """Remove items; ids that are not in the index are ignored.
 
-        `hnsw` cannot cut a vector out of its graph: it walks through the removed ones
-        without answering them, and is built anew once they are more than a fifth.
+        `hnsw` cannot delete a vector from its graph. Searches pass through removed
+        vectors without returning them; the graph is rebuilt once they are more than a
+        fifth.
 
         Args:
             ids: (n,) integers >= 0.
 
         Returns:
-            How many were removed.
+            Number of items removed.
 
         Raises:
             TypeError: If ids are not integers.
             ValueError: If ids are not one-dimensional or below 0.
         """
-        gone = np.isin(self._ids, checked_ids(ids))
-        if gone.any():
-            left = np.where(gone, -1, self._ids)
-            self._ids = left[self._store.remove(gone)]
-        return int(np.count_nonzero(gone))
+        removed = np.isin(self._ids, _checked_ids(ids))
+        if removed.any():
+            ids_left = np.where(removed, -1, self._ids)
+            self._ids = ids_left[self._store.remove(removed)]
+        return int(np.count_nonzero(removed))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file, under its name only once it is whole.
+        """Write the index to one file, which appears under its name when complete.
 
-        `binary` leaves out its bits and makes them again on loading.
+        The sign bits of `binary` are not written; `load_index` computes them again.
         """
         target = Path(path)
         part = target.with_name(f".{target.name}.{uuid4().hex}.part")
@@ -151,19 +155,20 @@ def build_index(
     ids: npt.ArrayLike | None = None,
     device: str = "cpu",
 ) -> Index:
-    """Index a table, empty or not; unit vectors make the inner product the cosine.
+    """Build an index of vectors; with unit vectors the inner product is the cosine.
 
     Args:
-        vectors: (n_items, dim), kept as float32 but by `int8`. A zero vector scores 0
-            (`int8`: within its error). Equal ones are kept apart, each by its id; of
-            many, `hnsw` may pass some over below full effort.
+        vectors: (n_items, dim), n_items >= 0, stored as float32 except by `int8`. A
+            zero vector scores 0 (`int8`: within its error). Equal vectors are all
+            stored; of many, `hnsw` may miss some below full effort.
         kind: "flat", "int8", "binary" or "hnsw".
         ids: (n_items,) different integers >= 0; by default the row numbers.
         device: "cpu", or "cuda[:i]" for `flat`, copied there after every change.
 
     Raises:
         TypeError: If ids are not integers.
-        ValueError: If vectors, ids, kind or device do not fit.
+        ValueError: If the shape of vectors, an id, the kind or the device is not as
+            described, or a vector is not finite.
 
     Source: Malkov & Yashunin, TPAMI 42(4), 2020, doi 10.1109/TPAMI.2018.2889473 (hnsw);
         Charikar, STOC 2002, doi 10.1145/509907.509965 (signs).
@@ -172,47 +177,44 @@ def build_index(
     >>> index.search([[0.0, 2.0]], 2).items.tolist()
     [[9, 8]]
     """
-    rows = checked_rows(vectors, None)
+    rows = _float32_rows(vectors, None)
     store = VectorStore(rows.shape[1], kind=kind, device=device)
     index = Index(rows.shape[1], store, np.empty(0, np.int64))
-    with huge_pages():  # a graph jumps from page to page
+    with huge_pages():  # a graph search jumps between pages
         index.add(np.arange(len(rows)) if ids is None else ids, rows)
     return index
 
 
 def load_index(path: str | os.PathLike[str], *, device: str = "cpu") -> Index:
-    """Read what `Index.save` wrote.
+    """Load an index that `Index.save` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or no such index, naming it, or the device does
-            not fit.
+        ValueError: If the file is damaged or not a saved index (the message names
+            it), or the device is not available for this kind.
     """
     with Path(path).open("rb") as file:
         try:
-            with np.load(file, allow_pickle=False) as held:
-                if str(held["format"]) != _FORMAT:
-                    raise ValueError(f"format {held['format']}")
-                kind, ids = held["kind"].item(), held["ids"]
+            with np.load(file, allow_pickle=False) as saved:
+                if str(saved["format"]) != _FORMAT:
+                    raise ValueError(f"format {saved['format']}")
+                kind, ids = saved["kind"].item(), saved["ids"]
                 with huge_pages():
-                    saved = faiss.deserialize_index(held["store"])
-        except Exception as error:  # zip, NumPy and faiss each have errors of their own
-            what = f"{os.fspath(path)} ({type(error).__name__}: {error})"
-            raise ValueError(f"file must be a saved index, whole; got {what}") from None
-    store = VectorStore(saved.d, kind=kind, device=device)
-    store.hold(saved, ids >= 0)
-    return Index(saved.d, store, ids)
+                    faiss_index = faiss.deserialize_index(saved["store"])
+        except Exception as error:  # zip, NumPy and faiss each raise their own types
+            got = f"{os.fspath(path)} ({type(error).__name__}: {error})"
+            raise ValueError(
+                f"file must be a complete saved index; got {got}"
+            ) from None
+    store = VectorStore(faiss_index.d, kind=kind, device=device)
+    store.set_index(faiss_index, ids >= 0)
+    return Index(faiss_index.d, store, ids)
 
 
-def checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
-    """Vectors as finite rows of float32, of this length where one is given.
-
-    Raises:
-        ValueError: If they are not.
-    """
+def _float32_rows(vectors: npt.ArrayLike, dim: int | None) -> Float32Array:
     rows = np.asarray(vectors)
     if rows.dtype != np.float32:
-        with np.errstate(over="ignore"):  # what it cannot hold is reported as inf
+        with np.errstate(over="ignore"):  # an overflow becomes inf, reported below
             rows = rows.astype(np.float32)
     rows = np.ascontiguousarray(rows)
     if rows.ndim != 2 or rows.shape[1] != (dim or rows.shape[1]) or not rows.shape[1]:
@@ -220,18 +222,12 @@ def checked_rows(vectors: npt.ArrayLike, dim: int | None) -> Rows:
         raise ValueError(f"vectors must be (n, {dim or 'dim'}); {got}")
     finite = np.isfinite(rows)
     if not finite.all():
-        bad = np.count_nonzero(~finite.all(axis=1))
-        raise ValueError(f"vectors must be finite; got NaN or inf in {bad}")
+        n_bad = np.count_nonzero(~finite.all(axis=1))
+        raise ValueError(f"vectors must be finite; got NaN or inf in {n_bad}")
     return rows
 
 
-def checked_ids(ids: npt.ArrayLike) -> Ids:
-    """Ids as (n,) integers >= 0.
-
-    Raises:
-        TypeError: If they are not integers.
-        ValueError: If they are not one-dimensional or below 0.
-    """
+def _checked_ids(ids: npt.ArrayLike) -> IntArray:
     given = np.asarray(ids)
     if given.size and given.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers; got {given.dtype}")

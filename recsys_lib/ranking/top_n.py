@@ -1,4 +1,4 @@
-"""The n items of the highest score, for each user."""
+"""The n items with the highest scores, for each query."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.ranking.similarity import Floats, Ints, _float_table
+from recsys_lib.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,40 +18,45 @@ class TopN:
         scores: (n_queries, n), -inf in an empty slot.
     """
 
-    items: Ints
-    scores: Floats
+    items: IntArray
+    scores: FloatArray
 
 
 def top_n(scores: npt.ArrayLike, n: int, *, exclude: csr_matrix | None = None) -> TopN:
-    """Pick the n highest scores of each row; of equal ones the lower index first.
+    """Select the n highest scores of each row; among ties, the lower index first.
 
     Args:
-        scores: (n_queries, n_items); -inf is never picked.
-        n: At most the number of items.
-        exclude: (n_queries, n_items) sparse, non-zero where not to be picked.
+        scores: (n_queries, n_items); a score of -inf is never selected.
+        n: In [1, n_items].
+        exclude: (n_queries, n_items) sparse, non-zero for items not to select.
 
     Returns:
-        Slots that nothing is left for hold item -1 with score -inf.
+        The best items, and empty slots after them where fewer than n can be selected.
 
     Raises:
-        ValueError: If a score is NaN, or n or the shape of ``exclude`` does not fit.
+        ValueError: If a score is NaN, n is out of range or the shapes differ.
 
     >>> top_n([[0.1, 0.9, 0.9]], 2).items.tolist()
     [[1, 2]]
     """
     allowed = _allowed_scores(scores, exclude)
-    _check_n(n, allowed.shape[1])
+    if not 1 <= n <= allowed.shape[1]:
+        raise ValueError(f"n must lie in [1, {allowed.shape[1]} items]; got {n}")
     last = np.partition(allowed, -n, axis=1)[:, [-n]]
     rows, items = np.nonzero(allowed >= last)  # n or, with ties, more in each row
     values = allowed[rows, items]
-    order = np.lexsort((-values, rows))  # stable: ties keep the order of their index
-    picked = order[np.searchsorted(rows, np.arange(len(allowed)))[:, None] + range(n)]
-    best = values[picked]  # (n_queries, n)
-    return TopN(np.where(np.isneginf(best), -1, items[picked]), best)
+    order = np.lexsort((-values, rows))  # stable: ties stay in the order of their index
+    first = np.searchsorted(rows, np.arange(len(allowed)))
+    selected = order[first[:, None] + range(n)]  # (n_queries, n)
+    best = values[selected]
+    return TopN(np.where(np.isneginf(best), -1, items[selected]), best)
 
 
-def _allowed_scores(scores: npt.ArrayLike, exclude: csr_matrix | None) -> Floats:
-    table = _float_table(scores)
+def _allowed_scores(scores: npt.ArrayLike, exclude: csr_matrix | None) -> FloatArray:
+    table = np.asarray(scores)
+    table = table.astype(np.result_type(table, np.float32), copy=False)
+    if table.ndim != 2:
+        raise ValueError(f"scores must be (n_queries, n_items); got {table.shape}")
     if np.isnan(table).any():
         raise ValueError(f"scores must not be NaN; got {np.isnan(table).sum()} NaN")
     if exclude is None:
@@ -61,8 +66,3 @@ def _allowed_scores(scores: npt.ArrayLike, exclude: csr_matrix | None) -> Floats
     allowed = table.copy()
     allowed[exclude.nonzero()] = -np.inf
     return allowed
-
-
-def _check_n(n: int, n_items: int) -> None:
-    if not 1 <= n <= n_items:
-        raise ValueError(f"n must lie in [1, {n_items} items]; got {n}")

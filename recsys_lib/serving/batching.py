@@ -1,8 +1,8 @@
-"""Dynamic batching: what waits when a worker is free is computed together.
+"""Dynamic batching: a free worker computes all waiting queries together.
 
-Coroutines submit, threads compute. An idle worker takes a request alone and at
-once; under load the batches grow by themselves. The queue is bounded and each request
-has a deadline, so that overload is refused early instead of answered late.
+Coroutines submit queries, threads compute them. An idle worker takes a query at once;
+under load the batches grow by themselves. The queue is bounded and each query has a
+deadline, so that overload is refused early and not answered late.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from typing import Generic, TypeVar
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 
-_MEMORY = 0.8  # weight of the past in the running mean of seconds a request
+_MEMORY = 0.8  # weight of the past in the moving average of seconds per query
 
 
 class Refused(Exception):
-    """A request that was not computed.
+    """A query that gets no answer.
 
     Attributes:
-        retry_after_s: Seconds until the queue as it stands should be drained.
+        retry_after_s: Expected seconds until the present queue is empty.
     """
 
     def __init__(self, message: str, retry_after_s: float) -> None:
@@ -32,19 +32,19 @@ class Refused(Exception):
 
 
 class QueueFull(Refused):
-    """As many requests wait as may."""
+    """The queue is full, or too long for the deadline."""
 
 
 class DeadlineExceeded(Refused):
-    """The answer was not there in time; nobody waits for it any more."""
+    """No answer before the deadline; the caller has stopped waiting."""
 
 
 class Closed(Refused):
-    """The batcher does not take requests: not started yet, or draining."""
+    """The batcher takes no queries: it has not started, or it is closing."""
 
 
 class BatchFailed(RuntimeError):
-    """Computing the batch raised what stands in ``__cause__``."""
+    """Computing the batch raised an error, which is the ``__cause__``."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,19 +54,18 @@ class _Job(Generic[Query, Answer]):
 
 
 class Batcher(Generic[Query, Answer]):
-    """Computes queries of one event loop in batches, in the order of their arrival.
+    """Computes the queries of one event loop in batches, in order of arrival.
 
-    A thread reaches it by ``asyncio.run_coroutine_threadsafe`` on that loop.
+    Other threads submit by ``asyncio.run_coroutine_threadsafe`` on that loop.
 
     Args:
-        compute: Gives one answer per query, in order; runs in the workers' threads.
-        workers: Calls of ``compute`` at once, each in a thread, >= 1.
-        max_batch: Queries in one call of ``compute``, >= 1.
-        max_queue: Queries that may wait beside the batches in work, >= 1.
-        max_wait_ms: How long a batch that is not full waits for company, >= 0.
-        deadline_ms: From submission to answer, > 0.
-        on_batch: Told the size of each batch that was computed, on the loop.
-        clock: Seconds, monotonic; deadlines go by the loop's own.
+        compute: Returns one answer per query, in order; runs in the workers' threads.
+        workers: Threads that call ``compute`` at the same time, >= 1.
+        max_batch: Most queries in one call of ``compute``, >= 1.
+        max_queue: Most queries that wait, those being computed not counted, >= 1.
+        deadline_ms: Milliseconds from submission to answer, > 0.
+        on_batch: Called on the loop with the size of each batch that was computed.
+        clock: Monotonic seconds, to time batches; deadlines use the loop's clock.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -85,7 +84,6 @@ class Batcher(Generic[Query, Answer]):
         workers: int = 1,
         max_batch: int = 32,
         max_queue: int = 256,
-        max_wait_ms: float = 0.0,
         deadline_ms: float = 1000.0,
         on_batch: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -93,16 +91,15 @@ class Batcher(Generic[Query, Answer]):
         if min(workers, max_batch, max_queue) < 1:
             got = f"got {workers}, {max_batch} and {max_queue}"
             raise ValueError(f"workers, max_batch, max_queue must be >= 1; {got}")
-        if not (max_wait_ms >= 0 and deadline_ms > 0):
-            got = f"got {max_wait_ms} and {deadline_ms}"
-            raise ValueError(f"max_wait_ms must be >= 0, deadline_ms > 0; {got}")
+        if not deadline_ms > 0:
+            raise ValueError(f"deadline_ms must be > 0; got {deadline_ms}")
         self._compute, self._on_batch, self._clock = compute, on_batch, clock
         self._max_batch, self._max_queue = max_batch, max_queue
-        self._max_wait_s, self._deadline_s = max_wait_ms / 1e3, deadline_ms / 1e3
+        self._deadline_s = deadline_ms / 1e3
         self._queue: SimpleQueue[_Job[Query, Answer] | None] = SimpleQueue()
         self._n_workers, self._workers = workers, list[threading.Thread]()
         self._is_open = False
-        self._request_s = 0.0
+        self._query_s = 0.0
 
     async def __aenter__(self) -> "Batcher[Query, Answer]":
         """Start the workers on the running loop; a closed batcher may start again."""
@@ -122,30 +119,30 @@ class Batcher(Generic[Query, Answer]):
 
     @property
     def waiting(self) -> int:
-        """Queries in the queue, those nobody waits for any more included."""
+        """Queries in the queue, cancelled and expired ones included."""
         return self._queue.qsize()
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds that the queue takes to drain, at the pace of the latest batches."""
-        return self.waiting * self._request_s / self._n_workers
+        """Seconds that the queue takes to drain at the pace of recent batches."""
+        return self.waiting * self._query_s / self._n_workers
 
     async def submit(self, query: Query) -> Answer:
-        """Wait for the answer to one query; cancelling it disturbs no other.
+        """Wait for the answer to one query; cancelling it affects no other query.
 
         Raises:
-            QueueFull: At once, if max_queue queries wait, or so many that half of
-                deadline_ms would pass before this one's turn.
+            QueueFull: At once, if max_queue queries wait, or so many that this one
+                would wait for more than half of deadline_ms.
             DeadlineExceeded: If there is no answer within deadline_ms; a query that
-                still waits then is never computed.
+                is still waiting then is never computed.
             Closed: If the batcher has not started or is closing.
-            BatchFailed: If the batch of the query could not be computed.
+            BatchFailed: If computing the batch of the query failed.
         """
         if not self._is_open:
-            raise Closed("batcher must be open; got a query before or after", 1.0)
+            raise Closed("batcher must be open; got a query while closed", 1.0)
         if self.waiting >= self._max_queue or self.retry_after_s > self._deadline_s / 2:
             message = f"at most {self._max_queue} queries may wait; got one more"
-            if self.waiting < self._max_queue:  # taken, it would be answered too late
+            if self.waiting < self._max_queue:  # its answer would be too late
                 message = f"a queue must drain in half of {self._deadline_s:g} s"
             raise QueueFull(message, self.retry_after_s)
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -157,13 +154,13 @@ class Batcher(Generic[Query, Answer]):
             timer.cancel()
 
     async def close(self) -> None:
-        """Refuse new queries, answer all that were taken, and end the workers."""
+        """Refuse new queries, answer those accepted, and end the workers."""
         if self._is_open:
             self._is_open = False
             for _ in self._workers:
                 self._queue.put(None)
         while any(worker.is_alive() for worker in self._workers):
-            await asyncio.sleep(1e-3)  # their last answers come through this loop
+            await asyncio.sleep(1e-3)  # their last answers are delivered on this loop
         await asyncio.sleep(0)
 
     def _expire(self, future: "asyncio.Future[Answer]") -> None:
@@ -172,25 +169,23 @@ class Batcher(Generic[Query, Answer]):
             future.set_exception(DeadlineExceeded(message, self.retry_after_s))
 
     def _work(self) -> None:
-        ended = False
-        while not ended:
-            taken, ended = self._next_batch()
-            jobs = [job for job in taken if not job.future.done()]
+        closing = False
+        while not closing:
+            batch, closing = self._next_batch()
+            jobs = [job for job in batch if not job.future.done()]
             if jobs:
                 answers = self._answers([job.query for job in jobs])
                 self._loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
     def _next_batch(self) -> tuple[list[_Job[Query, Answer]], bool]:
-        """The jobs to compute next, and whether they are the last."""
-        job, jobs = self._queue.get(), []
-        until = time.monotonic() + self._max_wait_s
+        """Wait for a job and take all that are there; True if they are the last."""
+        jobs, job = [], self._queue.get()
         while job is not None:
             jobs.append(job)
             if len(jobs) == self._max_batch:
                 return jobs, False
             try:
-                left_s = until - time.monotonic() if self._max_wait_s else 0
-                job = self._queue.get(left_s > 0, max(left_s, 0))
+                job = self._queue.get_nowait()
             except Empty:
                 return jobs, False
         return jobs, True
@@ -202,11 +197,11 @@ class Batcher(Generic[Query, Answer]):
             if len(answers) != len(queries):
                 got = f"got {len(answers)} for {len(queries)}"
                 raise ValueError(f"compute must give one answer per query; {got}")
-        except BaseException as error:  # a dead worker would leave its callers waiting
+        except BaseException as error:  # a dead worker would answer nobody
             return error
-        request_s = (self._clock() - start) / len(queries)
-        past_s = self._request_s or request_s
-        self._request_s = _MEMORY * past_s + (1 - _MEMORY) * request_s
+        query_s = (self._clock() - start) / len(queries)
+        past_s = self._query_s or query_s
+        self._query_s = _MEMORY * past_s + (1 - _MEMORY) * query_s
         return answers
 
     def _deliver(

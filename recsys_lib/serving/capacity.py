@@ -1,10 +1,10 @@
-"""The configuration that meets a latency objective at the best quality, from records.
+"""Choose the configuration of best quality that meets a latency objective.
 
-A configuration is an encoder and an index. What it will cost at another number of items
-and another load follows from parts that were measured: one text read, one search at two
-sizes, the spread of service times. Its quality is that of the task it was recorded on,
-lessened by the items that the index misses: for another catalogue it ranks
-configurations, and does not promise the number.
+A configuration is an encoder and an index. Its latency for another number of items and
+another load is predicted from measured parts: the time to encode one text, the time of
+a search at two sizes, the variation of service times. Its quality is that of the
+encoder on the task it was measured on, times the recall of the index. For another
+catalogue it ranks the configurations; the value itself may differ.
 """
 
 import math
@@ -15,12 +15,12 @@ import numpy as np
 
 from recsys_lib.latency.load import arrival_times, simulate_queue
 
-N_REPLAYED = 20_000
+N_SIMULATED = 20_000
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What has to be met: `p99_ms` at `qps` requests a second over `n_items` items.
+    """The largest `p99_ms` at `qps` requests per second over `n_items` items.
 
     Raises:
         ValueError: If a number is not above 0.
@@ -39,7 +39,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Search:
-    """An index: milliseconds of a search at two sizes, and what it finds and takes."""
+    """An index: milliseconds of a search at two sizes, its memory and its recall."""
 
     kind: str
     n_items: tuple[int, int]
@@ -48,7 +48,7 @@ class Search:
     recall: float
 
     def predict_ms(self, n_items: int) -> float:
-        """Milliseconds among so many items: linear; for a graph, in their logarithm.
+        """Milliseconds over n_items: linear in them; for a graph, in their logarithm.
 
         >>> Search("flat", (1000, 2000), (1.0, 2.0), 4.0, 1.0).predict_ms(4000)
         4.0
@@ -61,10 +61,12 @@ class Search:
 
 @dataclass(frozen=True)
 class Configuration:
-    """An encoder and an index, with all that a prediction needs.
+    """An encoder and an index, with the measurements that a prediction needs.
 
-    `encode_ms` is for one text on one core, `scv` the squared coefficient of variation
-    of the service times, `quality` that of the encoder with exact search, in [0, 1].
+    Attributes:
+        encode_ms: For one text on one core.
+        scv: Squared coefficient of variation of the service times.
+        quality: Of the encoder with exact search, in [0, 1].
     """
 
     encoder: str
@@ -76,16 +78,17 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Such as `as it is + hnsw`."""
+        """For example "as it is + hnsw"."""
         return f"{self.encoder} + {self.search.kind}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a configuration is predicted to do under an objective.
+    """Prediction for a configuration under an objective.
 
-    `misses` is by how much it misses: the worst of time and memory over what is
-    allowed, 1 or less where the objective is met, infinite when overloaded.
+    Attributes:
+        excess: The larger of p99 and memory, each over its limit: at most 1 if the
+            objective is met, infinite if the configuration is overloaded.
     """
 
     configuration: Configuration
@@ -94,7 +97,7 @@ class Plan:
     utilisation: float
     memory_bytes: float
     quality: float
-    misses: float
+    excess: float
 
     def __str__(self) -> str:
         times = f"p99 {self.p99_ms:.1f} ms, p50 {self.p50_ms:.1f} ms"
@@ -108,13 +111,13 @@ class Plan:
 def predict(configuration: Configuration, objective: Objective, *, cores: int) -> Plan:
     """Predict latency, memory and quality of one configuration.
 
-    The latency is that of requests replayed through one queue: Poisson arrivals,
-    service times of gamma distribution.
+    The latency is that of a simulated queue with Poisson arrivals and gamma-distributed
+    service times.
 
     Args:
-        configuration: As measured.
-        objective: The load and the catalogue.
-        cores: Each answers one request at a time.
+        configuration: With its measurements.
+        objective: The load and the size of the catalogue.
+        cores: Servers of the queue, >= 1; each answers one request at a time.
 
     Raises:
         ValueError: If cores is below 1.
@@ -125,24 +128,24 @@ def predict(configuration: Configuration, objective: Objective, *, cores: int) -
     service_s = (configuration.encode_ms + search.predict_ms(objective.n_items)) / 1e3
     busy, p50_ms, p99_ms = objective.qps * service_s / cores, math.inf, math.inf
     if busy < 1:
-        arrivals = arrival_times(N_REPLAYED, rate_per_s=objective.qps)
+        arrivals = arrival_times(N_SIMULATED, rate_per_s=objective.qps)
         shape = 1 / configuration.scv
         rng = np.random.default_rng(1)  # not the arrivals' own stream
-        services = rng.gamma(shape, service_s / shape, N_REPLAYED)
-        replayed = simulate_queue(arrivals, services, servers=cores)
-        p50_ms, p99_ms = np.quantile(replayed.latency_ms, [0.5, 0.99]).tolist()
+        services = rng.gamma(shape, service_s / shape, N_SIMULATED)
+        simulated = simulate_queue(arrivals, services, servers=cores)
+        p50_ms, p99_ms = np.quantile(simulated.latency_ms, [0.5, 0.99]).tolist()
     n_bytes = configuration.weights_bytes + objective.n_items * search.bytes_per_item
-    misses = max(p99_ms / objective.p99_ms, n_bytes / objective.memory_bytes)
+    excess = max(p99_ms / objective.p99_ms, n_bytes / objective.memory_bytes)
     quality = configuration.quality * search.recall
-    return Plan(configuration, p50_ms, p99_ms, busy, n_bytes, quality, misses)
+    return Plan(configuration, p50_ms, p99_ms, busy, n_bytes, quality, excess)
 
 
 def choose(
     configurations: Sequence[Configuration], objective: Objective, *, cores: int
 ) -> Plan:
-    """The plan of best quality that meets the objective; else the one that is nearest.
+    """Return the plan of best quality that meets the objective, else the nearest one.
 
-    Of equal quality the faster one; of all that are overloaded the least busy one.
+    Ties go to the faster one. If all are overloaded, it is the least busy one.
 
     Raises:
         ValueError: If there is no configuration.
@@ -150,6 +153,6 @@ def choose(
     if not configurations:
         raise ValueError("configurations must be one or more; got none")
     plans = [predict(c, objective, cores=cores) for c in configurations]
-    if met := [plan for plan in plans if plan.misses <= 1]:
-        return max(met, key=lambda plan: (plan.quality, -plan.p99_ms))
-    return min(plans, key=lambda plan: (plan.misses, plan.utilisation))
+    if good := [plan for plan in plans if plan.excess <= 1]:
+        return max(good, key=lambda plan: (plan.quality, -plan.p99_ms))
+    return min(plans, key=lambda plan: (plan.excess, plan.utilisation))

@@ -1,7 +1,7 @@
-"""A service in a process of its own, for as long as a `with` block lasts.
+"""Run a service in a child process for the length of a `with` block.
 
-It is stopped in every case: at the end of the block, when the block raises, and by
-force when it does not heed SIGTERM. What it printed is part of every error.
+The service is stopped in every case: at the end of the block, when the block raises,
+and by SIGKILL when it ignores SIGTERM. Every error shows the end of its log.
 """
 
 import re
@@ -18,12 +18,12 @@ _LAST_CHARACTERS = 2000  # of the log that an error shows
 
 
 class ServiceFailed(RuntimeError):
-    """A service did not start in time, or ended before it was asked to."""
+    """A service did not listen in time, or ended before it was stopped."""
 
 
 @dataclass(frozen=True)
 class ChildService:
-    """A service that listens: its address ("http://host:port") and process number."""
+    """A service that listens: its address ("http://host:port") and its process id."""
 
     url: str
     pid: int
@@ -42,17 +42,16 @@ def running_service(
     """Run a service that prints "listening on URL", as `web_server.serve` does.
 
     Args:
-        command: Of the process; let it listen on port 0, for a free one.
-        log: File for all that it prints; None for one that is thrown away.
-        env: Environment of the process; None for this one's.
-        cwd: Its folder; None for this one's.
-        start_s: Seconds it may take until it listens.
-        stop_s: Seconds from SIGTERM until it is killed; above those of its own drain.
+        command: Starts the process; port 0 lets it listen on a free port.
+        log: File for its output; None for a temporary one.
+        env: Its environment variables; None for those of this process.
+        cwd: Its working folder; None for that of this process.
+        start_s: Longest time in seconds until it listens.
+        stop_s: Seconds from SIGTERM to SIGKILL; longer than the service drains.
 
     Raises:
-        ServiceFailed: With the end of its log, if it does not listen in time, or has
-            ended by itself when the block ends.
-        OSError: If there is no such command.
+        ServiceFailed: If it does not listen in time, or ends before the block does.
+        OSError: If the command does not exist.
 
     >>> with running_service(["echo", "no model"]):  # doctest: +ELLIPSIS
     ...     pass
@@ -74,7 +73,7 @@ def running_service(
             yield ChildService(_address(process, log, start_s), process.pid)
         except ServiceFailed:
             raise
-        except Exception as error:  # it may have failed because the service had
+        except Exception as error:  # perhaps because the service has ended
             _check_alive(process, log, error)
             raise
         else:

@@ -1,11 +1,15 @@
-"""The recommender of MovieLens, served over HTTP by `python -m`."""
+"""The demo service: MovieLens over HTTP, started by `make serve`."""
 
 import argparse
 import gc
 
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.embeddings.encoder import TextEncoder
+from recsys_lib.embeddings.encoder import (
+    TextEncoder,
+    calibration_sample,
+    load_encoder,
+)
 from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.neighbours import fit_popularity
@@ -16,22 +20,22 @@ from recsys_lib.serving.web_server import serve
 
 
 def movielens_recommender(encoder: TextEncoder) -> Recommender:
-    """Recommend the films of MovieLens: EASE for histories, popularity for cold users.
+    """Recommend films: EASE for histories, popularity for users without one.
 
     Args:
-        encoder: Embeds the films' descriptions now, and texts later.
+        encoder: Embeds the descriptions of the films now, and texts later.
 
     Raises:
-        FileNotFoundError: If the data are not there.
+        FileNotFoundError: If the MovieLens data are missing.
     """
     data = load_movielens()
-    met = interaction_matrix(data.interactions, (data.n_users, data.n_items))
+    seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
     index = build_index(encoder.encode(list(data.items["text"])))
     ids = [str(item) for item in data.items["item_id"]]
-    return Recommender(ids, encoder, index, fit_ease(met), fit_popularity(met))
+    return Recommender(ids, encoder, index, fit_ease(seen), fit_popularity(seen))
 
 
-_MOST_TOGETHER = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # texts, by engine
+_MAX_BATCH = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # by engine
 
 
 def main() -> None:
@@ -44,20 +48,20 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, help="default: by the engine")
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
-    given = vars(parser.parse_args())
-    options = {name: x for name, x in given.items() if x is not None}
-    host, port, engine = (options.pop(name) for name in ("host", "port", "engine"))
-    # after a wrong option: these take seconds
-    from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
-
-    # one pass a core answers more, and sooner under load, than all cores on each pass
-    workers = 1 if engine == "torch" else usable_cores()
-    known = calibration_sample(load_movielens().items["text"].tolist())
-    encoder = load_encoder(engine=engine, n_threads=1, calibration=known)
-    recommender = movielens_recommender(encoder)
-    options = {"max_batch": _MOST_TOGETHER[encoder.engine]} | options
-    gc.freeze()  # what stays for ever is not searched for garbage between answers
-    serve(create_app(recommender, workers=workers, **options), host=host, port=port)
+    given = parser.parse_args()
+    sample = calibration_sample(load_movielens().items["text"].tolist())
+    encoder = load_encoder(engine=given.engine, n_threads=1, calibration=sample)
+    max_batch = given.max_batch
+    app = create_app(
+        movielens_recommender(encoder),
+        # under load, one forward pass per core is faster than all cores on each pass
+        workers=1 if given.engine == "torch" else usable_cores(),
+        max_batch=_MAX_BATCH[encoder.engine] if max_batch is None else max_batch,
+        max_queue=given.max_queue,
+        deadline_ms=given.deadline_ms,
+    )
+    gc.freeze()  # keeps garbage collection from searching the model and the data
+    serve(app, host=given.host, port=given.port)
 
 
 if __name__ == "__main__":

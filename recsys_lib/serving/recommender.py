@@ -1,7 +1,7 @@
-"""Recommend from a text or from a history: an encoder, an index and models, composed.
+"""Recommend from a text or a history, by an encoder, an index and history models.
 
-Any `recsys_lib.models.history_model.HistoryModel` serves, a `ContentModel` or a blend
-of `recsys_lib.models.hybrid` too; so does any encoder, a cached one too.
+The encoder may be any `TextEncoder`, a `CachedEncoder` too. The models may be any
+`HistoryModel`, a `ContentModel` or a blend of `recsys_lib.models.hybrid` too.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,12 @@ from recsys_lib.embeddings.encoder import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
 
-Floats = npt.NDArray[np.floating[Any]]
-
 
 class VectorIndex(Protocol):
-    """Any index of `recsys_lib.ranking.index`, over the vectors of the items."""
+    """An index over the vectors of the items, such as `recsys_lib.ranking.index`'s."""
 
     def search(self, queries: npt.ArrayLike, k: int) -> TopN:
-        """Nearest k of each query."""
+        """Find the k nearest items of each query."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class Recommendation:
     """Items for one request, best first.
 
     Attributes:
-        items: Public ids, as many as were wanted or as there are.
-        scores: One per item, descending: cosines for a text, for a history on the
+        items: Public ids, k or as many as there are.
+        scores: One per item, descending: cosines for a text; for a history, on the
             scale of its model.
-        unknown: Ids of the history that are not in the catalogue, and were ignored.
+        unknown: Ids of the history that are not in the catalogue and were ignored.
     """
 
     items: list[str]
@@ -45,14 +43,15 @@ class Recommendation:
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
-    """Text or interaction history in, top n out.
+    """Recommends the best items for texts and for interaction histories.
 
     Attributes:
-        item_ids: (n_items,) public ids, each once; the position of an id is its code.
+        item_ids: (n_items,) different public ids; the position of an id is its code.
         encoder: Embeds texts.
-        index: Of the items' vectors.
-        history_model: Scores histories, rows (n_users, n_items) of ones.
-        cold_model: Scores empty histories (popularity, say); None: ``history_model``.
+        index: Holds the vectors of the items under their codes.
+        history_model: Scores histories, given as (n_users, n_items) of ones.
+        cold_model: Scores empty histories, for example by popularity; None for
+            ``history_model``.
 
     Raises:
         ValueError: If there is no item, or an id repeats.
@@ -68,14 +67,14 @@ class Recommender:
         n_items, n_ids = len(self.item_ids), len(set(self.item_ids))
         if not n_items or n_ids < n_items:
             got = f"got {n_items} items with {n_ids} ids"
-            raise ValueError(f"item_ids must be some, each once; {got}")
+            raise ValueError(f"item_ids must be one or more, all different; {got}")
 
     def recommend_texts(self, texts: Sequence[str], k: int) -> list[Recommendation]:
         """Find the k items nearest to each text.
 
         Args:
-            texts: Any number.
-            k: Items wanted, >= 1; there may be fewer in the catalogue.
+            texts: Any number of them.
+            k: Items to return, >= 1; all if the catalogue has fewer.
 
         Raises:
             TypeError: If texts are not a sequence of str.
@@ -94,9 +93,10 @@ class Recommender:
         """Find the k best items that are not in each history.
 
         Args:
-            histories: Item ids that each user met; one that repeats counts once. An
-                empty one, or one of unknown ids alone, is answered by ``cold_model``.
-            k: Items wanted, >= 1; there may be fewer left.
+            histories: Ids of the items that each user interacted with; an id that
+                repeats counts once. ``cold_model`` answers for a history that is empty
+                or has only unknown ids.
+            k: Items to return, >= 1; all if fewer are left.
 
         Raises:
             TypeError: If a str stands where a sequence of ids should.
@@ -122,14 +122,14 @@ class Recommender:
         return {item: code for code, item in enumerate(self.item_ids)}
 
     def _matrix(self, histories: Sequence[Sequence[str]]) -> csr_matrix:
-        met = [
+        rows = [
             sorted({self._codes[i] for i in ids if i in self._codes})
             for ids in histories
         ]
-        ends = np.cumsum([0, *map(len, met)])
-        columns = np.array([code for row in met for code in row], dtype=np.int64)
+        ends = np.cumsum([0, *map(len, rows)])
+        columns = np.array([code for row in rows for code in row], dtype=np.int64)
         ones = np.ones(len(columns), dtype=np.float32)
-        shape = (len(met), len(self.item_ids))
+        shape = (len(rows), len(self.item_ids))
         return csr_matrix((ones, columns, ends), shape=shape)
 
     def _recommendations(
@@ -149,6 +149,6 @@ class Recommender:
 
 def _check_request(sequence: Sequence[Any], k: int) -> None:
     if isinstance(sequence, str):
-        raise TypeError(f"a sequence of texts or ids is needed; got str {sequence!r}")
+        raise TypeError(f"texts or ids must be a sequence of str; got str {sequence!r}")
     if k < 1:
         raise ValueError(f"k must be >= 1; got {k}")

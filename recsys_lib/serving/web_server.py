@@ -1,8 +1,8 @@
-"""uvicorn in its caller's process: says where it listens, and drains on SIGTERM.
+"""Serve an app by uvicorn in this process; on SIGTERM, drain it before it stops.
 
-The application shows in ``app.state.ready`` whether it wants requests; the server takes
-that back on SIGTERM and goes on answering for a moment, so that balancers look away
-before connections are refused.
+``app.state.ready`` says whether the app wants requests. On SIGTERM the server sets it
+to false and continues to answer for a moment, so that load balancers send no more
+requests when connections are refused.
 """
 
 import asyncio
@@ -13,21 +13,23 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-DRAIN_GRACE_S = 0.5  # not ready but still serving: balancers look away, queues empty
-DRAIN_LIMIT_S = 30  # then a client that never ends its request is given up
+DRAIN_GRACE_S = 0.5  # not ready, but still serving, until load balancers have noticed
+DRAIN_LIMIT_S = 30  # then requests that are still unfinished are dropped
 
 
 def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
+    """Serve until SIGTERM or SIGINT, then answer all accepted requests and return.
+
+    Prints "listening on http://..." with the address when it is ready.
 
     Args:
-        app: With ``state.ready``, as `service.create_app` makes it.
+        app: Has ``state.ready``, as the result of `service.create_app` does.
         host: Address to listen on.
-        port: 0 for a free one; the line "listening on http://..." names it.
+        port: 0 for a free one.
     """
     config = uvicorn.Config(
         app,
-        loop="asyncio",  # whatever else is installed
+        loop="asyncio",  # even where uvloop is installed
         ws="none",
         lifespan="on",
         access_log=False,
@@ -39,18 +41,18 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
 
 
 def listening_socket(host: str, port: int, *, backlog: int) -> socket.socket:
-    """Listen; what it accepts sends each answer at once.
+    """Open a listening socket whose connections send small answers without delay.
 
-    asyncio sees to that for the sockets that it opens itself only; without it answers
-    wait up to 40 ms for the client's acknowledgement.
+    It sets TCP_NODELAY, which asyncio sets only on sockets that it opens itself.
+    Without it, an answer may wait 40 ms for the client's acknowledgement.
 
     Args:
         host: Address to listen on.
         port: 0 for a free one.
-        backlog: Connections that may wait to be accepted.
+        backlog: Most connections that wait to be accepted.
 
     Raises:
-        OSError: If the address cannot be had.
+        OSError: If the address is not available.
     """
     listener = socket.create_server((host, port), backlog=backlog)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -58,7 +60,7 @@ def listening_socket(host: str, port: int, *, backlog: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens; unready first on SIGTERM, and ends with success."""
+    """Prints its address; on SIGTERM first sets ready to false, and exits with 0."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)

@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_lib.compression import distillation
 from recsys_lib.compression.distillation import (
     distil_static,
     principal_axes,
     static_student,
 )
-from recsys_lib.compression.teacher import Lessons
+from recsys_lib.compression.teacher import TeacherTargets
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.static import StaticEncoder
 from recsys_lib.embeddings.tokens import load_tokenizer
-from recsys_lib.models.training_options import TrainingOptions
+from recsys_lib.models.training import TrainingOptions
 
 WORDS = ["a", "red", "blue", "dress", "skirt", "too", "long", "very", "thin", "love"]
 RNG = np.random.default_rng(0)
@@ -32,9 +33,9 @@ def tokenizer():
     return load_tokenizer(minilm_folder(), 16)
 
 
-def lessons_of(means, counts):
-    vectors = np.eye(2, dtype=np.float32)
-    return Lessons(vectors, vectors, np.array(means, np.float32), np.array(counts), 1.0)
+def targets_of(means, counts):
+    vectors, states = np.eye(2, dtype=np.float32), np.array(means, np.float32)
+    return TeacherTargets(vectors, vectors, states, np.array(counts), 1.0)
 
 
 def cosine(a, b):
@@ -50,19 +51,16 @@ def static(tokenizer):
     return start, wanted.encode(TEXTS)
 
 
-def test_sif_weighs_tokens_as_written(tokenizer):
+def test_sif_weighs_tokens_as_written(tokenizer, monkeypatch):
     """Arora et al., equation 1: a / (a + p)."""
-    lessons = lessons_of([[1, 2], [3, 4], [0, 0]], [1, 3, 0])
-    table = static_student(lessons, tokenizer, sif=0.25).table
+    monkeypatch.setattr(distillation, "_SIF", 0.25)
+    targets = targets_of([[1, 2], [3, 4], [0, 0]], [1, 3, 0])
+    table = static_student(targets, tokenizer).table
     np.testing.assert_allclose(table, [[0.5, 1], [0.75, 1], [0, 0]])
-    plain = static_student(lessons, tokenizer, sif=None).table
-    np.testing.assert_allclose(plain, lessons.token_means)
     axes = np.array([[0], [1]], dtype=np.float32)
-    projected = static_student(lessons, tokenizer, sif=None, axes=axes)
-    assert projected.table.tolist() == [[2], [4], [0]]
+    projected = static_student(targets, tokenizer, axes=axes)
+    assert projected.table.tolist() == [[1], [1], [0]]
     assert projected.dim == 1
-    with pytest.raises(ValueError, match="sif must be positive or None; got 0"):
-        static_student(lessons, tokenizer, sif=0)
 
 
 @given(st.integers(1, 5), st.integers(0, 999))
@@ -96,24 +94,26 @@ def test_a_table_learns_the_teachers_vectors(static):
     assert student.curve.seconds > 0
 
 
-def test_a_student_is_trained_once_for_the_same_inputs(static):
+def test_a_student_is_trained_once_for_the_same_inputs(static, monkeypatch):
     start, targets = static
     first = distil_static(start, TEXTS, targets, FAST)
-    steps = []
+    trained, train = [], distillation.train
 
-    def report(progress):
-        steps.append(progress.step)
+    def count(*args, **options):
+        trained.append(args)
+        return train(*args, **options)
 
-    again = distil_static(start, TEXTS, targets, FAST, report=report)
-    assert steps == []
+    monkeypatch.setattr(distillation, "train", count)
+    again = distil_static(start, TEXTS, targets, FAST)
+    assert trained == []
     assert again.curve == first.curve
     np.testing.assert_array_equal(again.encoder.table, first.encoder.table)
     other = dataclasses.replace(FAST, epochs=1)
-    distil_static(start, TEXTS, targets, other, report=report)
-    distil_static(start, TEXTS, -targets, other, report=report)
+    distil_static(start, TEXTS, targets, other)
+    distil_static(start, TEXTS, -targets, other)
     shorter = dataclasses.replace(start, tokenizer=load_tokenizer(minilm_folder(), 4))
-    distil_static(shorter, TEXTS, targets, other, report=report)
-    assert steps == 3 * [*range(1, 9)]
+    distil_static(shorter, TEXTS, targets, other)
+    assert len(trained) == 3
 
 
 def test_targets_must_be_one_a_text(static):

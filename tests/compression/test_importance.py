@@ -103,7 +103,7 @@ def test_scores_repeat_and_leave_no_trace(tiny):
 
 @pytest.mark.parametrize("score", [head_importance, unit_importance, layer_importance])
 def test_refusals(tiny, encoder, score):
-    with pytest.raises(ValueError, match="texts must be some; got none"):
+    with pytest.raises(ValueError, match="at least one text; got none"):
         score(tiny, [])
     with pytest.raises(TypeError, match='must be a BERT of engine="torch"'):
         score(encoder, TEXTS)
@@ -111,5 +111,5 @@ def test_refusals(tiny, encoder, score):
 
 def test_layers_must_be_alike(tiny):
     uneven = remove_heads(tiny, np.eye(LAYERS, HEADS, dtype=bool) * [[True], [False]])
-    with pytest.raises(ValueError, match=r"layers must be alike; got widths \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"equal widths; got \[3, 4\]"):
         head_importance(uneven, TEXTS)

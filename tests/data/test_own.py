@@ -6,18 +6,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
 from book.pipeline.printing.pages import ledger
 from book.pipeline.records.claims import Claim, judge_all
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.edition import fitting, left_out, note, own_data
 from book.pipeline.running.fingerprint import Inputs, fingerprint
 from recsys_lib.data import own as library
 from recsys_lib.data.dataset import Dataset
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.data.own import lacks, liked_from, load_dataset
+from recsys_lib.data.own import lacks, liked_from, load_dataset, load_interactions
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = ["lamp shade light", "garden spade soil", "kettle tea cup", "wool yarn knit"]
@@ -43,7 +44,7 @@ def made(folder: Path, *, rated: bool = True) -> Path:
 
 
 def movielens_1m(folder: Path) -> Path:
-    """The same in the layout of MovieLens 1M: three tables parted by colons."""
+    """The same in the format of MovieLens 1M: three tables separated by colons."""
     own = load_dataset(made(folder / "csv"))
     place = folder / "ml-1m"
     place.mkdir()
@@ -64,13 +65,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(tmp_path_factory.mktemp("own") / "shop")
 
 
-def edit(folder: Path, name: str, old: str, new: str) -> Path:
-    text = (folder / name).read_text()
-    assert old in text
-    (folder / name).write_text(text.replace(old, new, 1))
-    return folder
-
-
 def test_own_files_take_the_place_of_movielens(shop: Path, tmp_path: Path) -> None:
     own = load_dataset(shop)
     assert (own.name, own.n_users, own.n_items) == ("shop", 80, 240)
@@ -89,20 +83,81 @@ def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
     assert lacks(load_dataset(made(tmp_path / "a", rated=False))) == set(NEEDS)
 
 
+OWN = {
+    "items.csv": 'item,text,metadata\nb,"Red dress, long",Dress|Red\na,Blue hat,\n',
+    "interactions.csv": "user,item,timestamp,rating\nu2,a,5,2.5\nu1,b,4,1\nu1,b,9,3\n",
+}
+
+
+def wrote(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_own_data_have_the_columns_of_movielens(tmp_path: Path) -> None:
+    data, movielens = load_interactions(wrote(tmp_path / "shop", OWN)), load_movielens()
+    assert (data.name, data.n_users, data.n_items) == ("shop", 2, 2)
+    assert data.items.text.tolist() == ["Blue hat", "Red dress, long"]
+    assert data.items.genres.tolist() == [(), ("Dress", "Red")]
+    assert data.interactions.user.tolist() == [1, 0, 0]
+    assert data.interactions.item.tolist() == [0, 1, 1]
+    assert data.interactions.rating.tolist() == [2.5, 1, 3]
+    pd.testing.assert_series_equal(
+        data.interactions.dtypes, movielens.interactions.dtypes
+    )
+    assert list(data.items) == list(movielens.items)
+    assert data.items.year.dtype == movielens.items.year.dtype
+
+
+def test_own_data_need_neither_metadata_nor_ratings(tmp_path: Path) -> None:
+    bare = {
+        "items.csv": "item,text\n1,x\n",
+        "interactions.csv": "timestamp,user,item\n3,7,1\n",
+    }
+    data = load_interactions(wrote(tmp_path / "bare", bare))
+    assert data.interactions.iloc[0].tolist() == [0, 0, 1, 3]
+    assert data.items.genres[0] == ()
+
+
 @pytest.mark.parametrize(
-    ("name", "old", "new", "message"),
+    ("file", "text", "message"),
     [
-        ("interactions.csv", ",p", ",q", r"interactions.csv, line 2: .*an item of"),
-        ("interactions.csv", "1000000060", "noon", r"interactions.csv, line 3: .*noon"),
-        ("items.csv", "p3,", "p2,", r"items.csv, line 5: must have an item id of its"),
-        ("items.csv", "item,text", "item,words", r"items.csv must have a header with"),
+        ("items.csv", "item,text\na,x\na,y\n", r"items\.csv, line 3: .* item id .*'a'"),
+        ("items.csv", "item,text\na,\n", "line 2: must have something in column text"),
+        ("interactions.csv", "user,item\nu,a\n", "a header with user, item, timestamp"),
+        ("interactions.csv", "user,item,timestamp\nu,a,1\nu,z,2\n", "line 3: .*'z'"),
+        ("interactions.csv", "user,item,timestamp\nu,a,noon\n", "line 2: .*'noon'"),
+        (
+            "interactions.csv",
+            "user,item,timestamp\nu,a,1e12\n",
+            "below 1e11; got '1e12'",
+        ),
+        (
+            "interactions.csv",
+            "user,item,timestamp,rating\nu,a,1,\n",
+            "a rating that is",
+        ),
+        ("interactions.csv", "user,item,timestamp,rating\nu,a,1,inf\n", "got 'inf'"),
+        ("interactions.csv", "user,item,timestamp\n,a,1\n", "something in column user"),
     ],
 )
-def test_bad_files_are_refused_by_line(
-    tmp_path: Path, name: str, old: str, new: str, message: str
-) -> None:
-    folder = edit(made(tmp_path / "bad"), name, old, new)
-    with pytest.raises(BookError, match=f"DATASET: .*{message}"):
+def test_own_data_refuse(tmp_path: Path, file: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_interactions(wrote(tmp_path / "bad", OWN | {file: text}))
+
+
+def test_own_data_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"items\.csv"):
+        load_interactions(tmp_path)
+
+
+def test_the_press_names_the_option_with_the_line(tmp_path: Path) -> None:
+    folder = made(tmp_path / "bad")
+    text = (folder / "interactions.csv").read_text().replace(",p", ",q", 1)
+    (folder / "interactions.csv").write_text(text)
+    with pytest.raises(BookError, match=r"DATASET: .*s\.csv, line 2: .*an item of"):
         own_data({"dataset": str(folder)})
 
 
@@ -110,13 +165,13 @@ def test_a_folder_without_data_or_with_too_little_is_refused(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError, match=r"must hold interactions.csv .* None"):
         load_dataset(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match=r"ratings\.csv, .*got notes\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"u\.data, .*got notes\.txt"):
         load_dataset(tmp_path)
     folder = made(tmp_path / "few")
     lines = (folder / "interactions.csv").read_text().splitlines()[:1000]
     (folder / "interactions.csv").write_text("\n".join(lines))
     with pytest.raises(
-        ValueError, match=r"must have 50 users of over ten .*got 20 users of"
+        ValueError, match=r"at least 50 users with over 10 .*got 20 users with"
     ):
         load_dataset(folder)
 

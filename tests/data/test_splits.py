@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.data.splits import (
     cold_item_split,
-    cold_user_split,
+    hold_out_items,
     stratified_split,
     temporal_split,
 )
@@ -91,14 +91,13 @@ def test_temporal_refuses_a_single_second():
         temporal_split(frame)
 
 
-@given(interactions(), st.sampled_from(["item", "user"]), st.integers(0, 99))
-def test_cold_shares_no_code_between_its_parts(whole, column, seed):
-    cut = {"item": cold_item_split, "user": cold_user_split}[column]
-    split = cut(whole, fraction=0.3, seed=seed)
+@given(interactions(), st.integers(0, 99))
+def test_cold_items_are_in_one_part_only(whole, seed):
+    split = cold_item_split(whole, fraction=0.3, seed=seed)
     assert_parted(whole, split)
-    assert set(split.train[column]).isdisjoint(split.test[column])
-    assert split.test[column].nunique() == round(0.3 * whole[column].nunique())
-    again = cut(whole, fraction=0.3, seed=seed)
+    assert set(split.train.item).isdisjoint(split.test.item)
+    assert split.test.item.nunique() == round(0.3 * whole.item.nunique())
+    again = cold_item_split(whole, fraction=0.3, seed=seed)
     pd.testing.assert_frame_equal(split.test, again.test)
 
 
@@ -113,15 +112,25 @@ def test_parts_must_lie_between_none_and_all(movielens, part):
     for cut in (stratified_split, temporal_split):
         with pytest.raises(ValueError, match=r"ratio must lie in \(0, 1\); got"):
             cut(movielens[:9], ratio=part)
-    for cut in (cold_item_split, cold_user_split):
-        with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\); got"):
-            cut(movielens[:9], fraction=part)
+    with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\); got"):
+        cold_item_split(movielens[:9], fraction=part)
 
 
-@pytest.mark.parametrize(
-    "cut", [stratified_split, temporal_split, cold_item_split, cold_user_split]
-)
+@pytest.mark.parametrize("cut", [stratified_split, temporal_split, cold_item_split])
 def test_both_parts_must_have_rows(movielens, cut):
     for n_rows in (0, 1):
         with pytest.raises(ValueError, match=f"must have rows; got . of {n_rows}"):
             cut(movielens[:n_rows])
+
+
+def test_held_out_items_are_without_history(movielens):
+    shape = movielens.user.max() + 1, movielens.item.max() + 1
+    held_out = hold_out_items(movielens, shape, seed=3)
+    split = cold_item_split(movielens, seed=3)
+    pd.testing.assert_frame_equal(held_out.train, split.train)
+    assert held_out.items.tolist() == sorted(set(split.test.item))
+    assert held_out.histories[:, held_out.items].nnz == 0
+    assert held_out.histories.sum() == len(split.train)
+    users, columns = np.nonzero(held_out.relevant)
+    pairs = set(zip(users, held_out.items[columns], strict=True))
+    assert pairs == set(zip(split.test.user, split.test.item, strict=True))

@@ -105,7 +105,7 @@ def test_a_get_has_no_body():
     assert run.ok.all()
 
 
-def test_refusals_are_told_from_answers():
+def test_refusals_are_not_successes():
     turn = iter([200, 503, 404] * 4)
 
     async def alternate(method, body):
@@ -181,6 +181,18 @@ def test_a_silent_server_cannot_hold_up_the_run():
         (b"HTTP/1.1 oops\r\nContent-Length: 0\r\n\r\n", False, 0),
         (b"SSH-2.0\r\n\r\n", True, 0),
         (answered(201, b"x" * 300_000), False, 201),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", False, 204),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n0\r\n\r\n",
+            False,
+            200,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nshort",
+            True,
+            0,
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text", True, 0),
     ],
 )
 def test_answers_of_other_forms(raw, close, status):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from recsys_lib.latency.load import LoadResult, arrival_times, simulate_queue
-from recsys_lib.latency.queueing import mm1_response_quantile
-from recsys_lib.latency.saturation import load_point, saturation
+from recsys_lib.latency.queueing import mg1_mean_response
+from recsys_lib.latency.saturation import find_saturation, summarize_load
 
 N = 10_000
 SERVICE_S = 0.01
@@ -32,7 +32,7 @@ class Refusing(LoadResult):
 @pytest.mark.parametrize("constant", [False, True])
 @pytest.mark.parametrize("servers", [1, 3])
 def test_a_queue_saturates_at_servers_over_service_time(servers, constant):
-    found = saturation(
+    found = find_saturation(
         lambda rate: queue(rate, servers=servers, constant=constant), start_per_s=30
     )
     assert found.rate_per_s == pytest.approx(servers / SERVICE_S, rel=0.06)
@@ -44,24 +44,25 @@ def test_a_queue_saturates_at_servers_over_service_time(servers, constant):
 
 
 def test_the_start_does_not_matter():
-    low, high = (saturation(queue, start_per_s=start) for start in (20, 700))
+    low, high = (find_saturation(queue, start_per_s=start) for start in (20, 700))
     assert low.rate_per_s == pytest.approx(high.rate_per_s, rel=0.06)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.7])
 def test_percentiles_are_those_of_theory(load):
     rate = load / SERVICE_S
-    point = load_point(queue(rate), rate_per_s=rate)
+    point = summarize_load(queue(rate), rate_per_s=rate)
     assert point.kept_up
     assert point.refused == 0
     assert point.throughput_per_s == pytest.approx(rate, rel=0.03)
     for interval, q in ((point.latency.p50_ms, 0.5), (point.latency.p99_ms, 0.99)):
-        expected_ms = mm1_response_quantile(rate, SERVICE_S, q) * 1e3
+        mean_ms = mg1_mean_response(rate, SERVICE_S, scv=1) * 1e3
+        expected_ms = -np.log1p(-q) * mean_ms  # response times are exponential
         assert interval.value == pytest.approx(expected_ms, rel=0.15)
 
 
 def test_a_slight_overload_is_seen_by_its_backlog():
-    point = load_point(queue(104, constant=True), rate_per_s=104)
+    point = summarize_load(queue(104, constant=True), rate_per_s=104)
     assert point.throughput_per_s > 0.95 * 104  # by itself enough
     assert not point.kept_up
 
@@ -71,7 +72,7 @@ def test_refusals_are_no_throughput():
 
     def refusing(most):
         run = Refusing(times, times, times + 0.001, most=most)
-        return load_point(run, rate_per_s=100)
+        return summarize_load(run, rate_per_s=100)
 
     assert refusing(96).kept_up
     assert refusing(94).refused == pytest.approx(0.06)
@@ -89,7 +90,7 @@ def test_a_late_sender_shows():
         run = queue(rate)
         return Late(run.intended_s, run.started_s, run.finished_s)
 
-    assert not saturation(offer, start_per_s=50).kept_pace
+    assert not find_saturation(offer, start_per_s=50).kept_pace
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_late_sender_shows():
 )
 def test_refused_options(options, message):
     with pytest.raises(ValueError, match=message):
-        saturation(queue, **options)
+        find_saturation(queue, **options)
 
 
 @pytest.mark.parametrize("answered_s", [0.001, 1000.0])
@@ -113,4 +114,4 @@ def test_a_search_without_end_is_ended(answered_s):
         return LoadResult(times, times, times + answered_s)
 
     with pytest.raises(ValueError, match="must keep up with some rate and not with"):
-        saturation(offer, start_per_s=1)
+        find_saturation(offer, start_per_s=1)

@@ -20,7 +20,7 @@ milliseconds = st.lists(st.floats(0.01, 1e4), min_size=1, max_size=30)
 
 
 class Clock:
-    """Seconds that pass only when something is said to take time."""
+    """A clock that advances only by the durations given to `takes`."""
 
     def __init__(self):
         self.now = 0.0
@@ -151,34 +151,38 @@ def test_summary_scales_with_the_unit(samples, scale):
 
 @given(milliseconds, st.floats(0.1, 10))
 def test_a_constant_ratio_has_no_width(samples, factor):
-    got = ratio([factor * x for x in samples], samples, n_resamples=50)
+    got = ratio([factor * x for x in samples], samples)
     assert (got.value, got.low, got.high) == pytest.approx((factor,) * 3)
     assert got.n == len(samples)
 
 
 def test_ratio_resamples_whole_rounds_from_the_formula():
     slow, fast = np.array([4.0, 9.0, 5.0]), np.array([2.0, 3.0, 1.0])
-    picks = np.random.default_rng(3).integers(3, size=(40, 3))
+    picks = np.random.default_rng(0).integers(3, size=(1000, 3))
     ratios = [np.quantile(slow[p], 0.9) / np.quantile(fast[p], 0.9) for p in picks]
-    got = ratio(slow, fast, quantile=0.9, n_resamples=40, seed=3, level=0.8)
+    got = ratio(slow, fast, quantile=0.9)
     assert got.value == pytest.approx(np.quantile(slow, 0.9) / np.quantile(fast, 0.9))
-    assert (got.low, got.high) == pytest.approx(tuple(np.quantile(ratios, [0.1, 0.9])))
+    ends = np.quantile(ratios, [0.025, 0.975])
+    assert (got.low, got.high) == pytest.approx(tuple(ends))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: measure_interleaved({}, repeats=1), "got 0, 1, 5"),
-        (lambda: measure(int, repeats=0), "must be 1 or more.*got 1, 0, 5"),
+        (lambda: measure(int, repeats=0), "must be >= 1.*got 1, 0, 5"),
         (lambda: measure(int, repeats=1, warmup=-1), "got 1, 1, -1"),
         (lambda: measure(int, repeats=1, device="tpu"), 'device must be "cpu" or'),
         (lambda: synchronize("mps"), "got 'mps'"),
-        (lambda: breakdown({}, 0, repeats=1), "stages must be some"),
-        (lambda: breakdown({"whole": id}, 0, repeats=1), 'none "whole"'),
+        (lambda: breakdown({}, 0, repeats=1), "stages must be one or more"),
+        (lambda: breakdown({"whole": id}, 0, repeats=1), 'none called "whole"'),
         (lambda: summarize([]), "not empty"),
         (lambda: summarize([np.nan]), "must be finite"),
-        (lambda: ratio([1.0], [1.0, 2.0]), "must pair up"),
-        (lambda: ratio([1.0], [0.0]), "must be above 0"),
+        (
+            lambda: ratio([1.0], [1.0, 2.0]),
+            r"must pair up; got shapes \(1,\) and \(2,\)",
+        ),
+        (lambda: ratio([1.0], [0.0]), "must be above 0; got 0.0"),
         (lambda: ratio([np.nan], [1.0]), "must be above 0"),
         (lambda: ratio([], []), "not empty"),
         (lambda: ratio([1.0], [1.0], quantile=2), r"lie in \[0, 1\]; got 2"),

@@ -14,10 +14,13 @@ from recsys_lib.metrics.accuracy import (
     average_precision_at_k,
     coverage,
     intra_list_diversity,
+    mean_auc,
     ndcg_at_k,
+    overlap,
     precision_at_k,
     recall_at_k,
     roc_curve,
+    user_aucs,
     users_with,
 )
 
@@ -126,11 +129,9 @@ def test_auc_and_roc_refuse(metric, labels, scores, message):
         metric(labels, scores)
 
 
-def test_auc_interval_refuses_a_single_case_and_a_wrong_level():
+def test_auc_interval_refuses_a_class_with_a_single_case():
     with pytest.raises(ValueError, match="must have two cases"):
         auc_interval([0, 0, 1], [1, 2, 3])
-    with pytest.raises(ValueError, match="level must lie"):
-        auc_interval([0, 0, 1, 1], [1, 2, 3, 4], level=0)
 
 
 # ------------------------------------------------------------------ lists of k
@@ -202,12 +203,12 @@ def test_an_empty_slot_is_not_the_last_item_of_the_user_before():
     assert precision_at_k(np.array([[0], [-1]]), relevant).tolist() == [0.0, 0.0]
 
 
-def test_users_with_finds_whom_the_metrics_accept():
+def test_users_with_selects_users_that_the_metrics_accept():
     relevant = csr_matrix([[0, 1], [0, 0], [1, 0]])
     lists = np.array([[1], [0], [0]])
-    kept = users_with(relevant)
-    assert kept.tolist() == [0, 2]
-    assert recall_at_k(lists[kept], relevant[kept]).tolist() == [1.0, 1.0]
+    users = users_with(relevant)
+    assert users.tolist() == [0, 2]
+    assert recall_at_k(lists[users], relevant[users]).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -272,3 +273,37 @@ def test_diversity_at_its_ends():
 def test_diversity_refuses(lists, vectors, message):
     with pytest.raises(ValueError, match=message):
         intra_list_diversity(np.array(lists), np.array(vectors))
+
+
+@given(st.integers(0, 10**6))
+def test_user_aucs_equal_auc_user_by_user(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 4, (6, 5)).astype(float)  # with ties
+    relevant = rng.random((6, 5)) < 0.4
+    expected = [
+        auc(right, row) if 0 < right.sum() < 5 else np.nan
+        for row, right in zip(scores, relevant, strict=True)
+    ]
+    np.testing.assert_allclose(user_aucs(scores, relevant), expected)
+    if not np.isnan(expected).all():
+        assert mean_auc(scores, relevant) == pytest.approx(np.nanmean(expected))
+
+
+def test_overlap_is_the_share_of_a_list_found_in_the_other():
+    assert overlap([[1, 2, 3, 4]], [[4, 9]]).tolist() == [0.25]
+    assert overlap([[1, 2], [3, 4]], [[2, 1], [5, 6]]).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: user_aucs([1.0], [1]), r"\(n_users, n_items\); got \(1,\) and \(1,\)"),
+        (lambda: user_aucs([[1.0]], [[1, 0]]), r"got \(1, 1\) and \(1, 2\)"),
+        (lambda: user_aucs([[np.nan, 1.0]], [[1, 0]]), "must not be NaN; got 1"),
+        (lambda: mean_auc([[1.0, 2.0]], [[1, 1]]), "got none of 1 users"),
+        (lambda: overlap([[1]], [[1], [2]]), "zip"),
+    ],
+)
+def test_auc_and_overlap_of_users_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

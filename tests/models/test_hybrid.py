@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from recsys_lib.models.ease import fit_ease, fit_side_ease
+from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.history_model import ItemToItem
 from recsys_lib.models.hybrid import (
     Blend,
+    ContentModel,
     choose_weights,
     place_cold_items,
     standardize,
@@ -27,31 +28,31 @@ HISTORIES = csr_matrix([[1.0, 0, 0, 0], [0, 0, 0, 0]])
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 10.0]), st.integers(1, 9))
 def test_cold_items_get_the_ridge_prediction(seed, l2, n_features):
     rng = np.random.default_rng(seed)
-    features, places = rng.normal(size=(8, n_features)), rng.normal(size=(8, 3))
+    features, vectors = rng.normal(size=(8, n_features)), rng.normal(size=(8, 3))
     cold = np.arange(8) >= 5
-    found = place_cold_items(places, features, cold, l2=l2)
+    found = place_cold_items(vectors, features, cold, l2=l2)
     # an intercept that is not penalised, as one more feature
     x = np.hstack([features, np.ones((8, 1))])
     penalty = l2 * np.diag([1.0] * n_features + [0])
-    ridge = np.linalg.solve(x[:5].T @ x[:5] + penalty, x[:5].T @ places[:5])
+    ridge = np.linalg.solve(x[:5].T @ x[:5] + penalty, x[:5].T @ vectors[:5])
     np.testing.assert_allclose(found[5:], x[5:] @ ridge, atol=1e-8)
-    np.testing.assert_array_equal(found[:5], places[:5])
+    np.testing.assert_array_equal(found[:5], vectors[:5])
 
 
-def test_what_is_said_of_cold_places_does_not_count():
+def test_the_vectors_given_for_cold_items_are_ignored():
     rng = np.random.default_rng(0)
-    features, places = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+    features, vectors = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
     cold = np.array([True] + [False] * 5)
-    other = places.copy()
+    other = vectors.copy()
     other[0] = 100
-    found = [place_cold_items(p, features, cold, l2=1) for p in (places, other)]
+    found = [place_cold_items(x, features, cold, l2=1) for x in (vectors, other)]
     np.testing.assert_array_equal(*found)
 
 
-def test_a_place_in_ease_lets_histories_reach_a_cold_item():
-    """The last item is described as the second is, so it gets its weights."""
-    met = csr_matrix([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]])
-    ease = fit_ease(met, l2=1)
+def test_predicted_ease_weights_let_histories_reach_a_cold_item():
+    """The last item has the features of the second, so it gets its weights."""
+    seen = csr_matrix([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]])
+    ease = fit_ease(seen, l2=1)
     features = [[0, 0], [1, 0], [0, 1], [1, 0]]
     cold = np.array([False, False, False, True])
     placed = place_cold_items(ease.weights.T, features, cold, l2=1e-6).T
@@ -60,26 +61,16 @@ def test_a_place_in_ease_lets_histories_reach_a_cold_item():
     assert scores[0, 3] > 0.3
 
 
-# -------------------------------------------------------- EASE with side information
+# ------------------------------------------------------------------------ content
 
 
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 2.0]))
-def test_side_ease_is_ease_with_the_features_as_users(seed, weight):
-    rng = np.random.default_rng(seed)
-    met = (rng.random((6, 4)) < 0.5).astype(np.float64)
-    features = rng.normal(size=(4, 3))
-    found = fit_side_ease(csr_matrix(met), features, l2=2, weight=weight)
-    stacked = np.vstack([met, np.sqrt(weight) * features.T])
-    expected = fit_ease(csr_matrix(stacked), l2=2).weights
-    np.testing.assert_allclose(found.weights, expected, atol=1e-6)
-
-
-def test_side_information_reaches_an_item_that_nobody_met():
-    met = csr_matrix([[1, 0, 0], [1, 1, 0]])
-    said = [[1.0, 0], [0, 1], [1, 0]]
-    blind, told = (fit_side_ease(met, said, l2=1, weight=w) for w in (0, 1))
-    assert not blind.score(met[:1])[0, 2]
-    assert told.score(met[:1])[0, 2] > 0.2
+def test_content_scores_are_cosines_with_the_weighted_mean():
+    vectors = np.random.default_rng(0).normal(size=(4, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    history = np.array([2.0, 0, 1, 0])
+    mean = (history[:, None] * vectors).sum(axis=0) / 3
+    scores = ContentModel(vectors).score(csr_matrix([history]))
+    np.testing.assert_allclose(scores[0], vectors @ mean / np.linalg.norm(mean))
 
 
 # -------------------------------------------------------------------------- blends
@@ -99,7 +90,7 @@ def test_a_blend_sums_standard_scores_and_its_ends_rank_as_its_models():
         assert row.argsort().tolist() == model.score(HISTORIES)[0].argsort().tolist()
 
 
-def test_constant_scores_say_nothing():
+def test_constant_scores_count_as_zero():
     assert not Blend([NEIGHBOURS], [1]).score(HISTORIES)[1].any()
 
 
@@ -114,7 +105,7 @@ def test_standard_scores_forget_scale_and_shift(seed, scale, shift):
     np.testing.assert_allclose(standardize(scale * scores + shift), found, atol=1e-9)
 
 
-def test_weights_that_the_truth_is_made_of_are_found():
+def test_the_true_weights_are_found():
     rng = np.random.default_rng(0)
     scores = [standardize(rng.normal(size=(5, 200))) for _ in range(3)]
     truth = 0.7 * scores[0] + 0.3 * scores[2]
@@ -125,7 +116,7 @@ def test_weights_that_the_truth_is_made_of_are_found():
     assert choose_weights(scores, quality) == pytest.approx([0.7, 0, 0.3])
 
 
-def test_the_best_blend_passed_is_taken_not_the_last():
+def test_the_best_blend_of_all_steps_is_returned():
     first, second = np.array([[1.0, 0.0, 0.5]]), np.array([[0.0, 1.0, 0.5]])
     worth = iter([5.0, 4.0, 1.0, 3.0])  # first, second, then the first and each
     assert choose_weights([first, second], lambda _: next(worth), n_steps=2) == [1, 0]
@@ -134,15 +125,17 @@ def test_the_best_blend_passed_is_taken_not_the_last():
 
 # ------------------------------------------------------------------------ refusals
 
-ONE = csr_matrix([[1, 1]])
-
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
             lambda: place_cold_items(np.eye(2), np.eye(3), [False] * 3, l2=1),
-            "must be of the same items; got 2, 3 and 3",
+            r"vectors must be \(3, n\) and finite; got shape \(2, 2\)",
+        ),
+        (
+            lambda: place_cold_items(np.eye(2), np.eye(3), [False] * 2, l2=1),
+            r"features must be \(2, n\) and finite; got shape \(3, 3\)",
         ),
         (
             lambda: place_cold_items(np.eye(2), np.eye(2), [True, True], l2=1),
@@ -152,31 +145,14 @@ ONE = csr_matrix([[1, 1]])
             lambda: place_cold_items(np.eye(2), np.eye(2), [True, False], l2=0),
             "l2 must be positive and finite; got 0",
         ),
-        (
-            lambda: place_cold_items([1.0, 2.0], np.eye(2), [True, False], l2=1),
-            r"places must be \(n_items, dim\), finite; got \(2,\)",
-        ),
-        (
-            lambda: place_cold_items(np.eye(1), [[np.nan]], [False], l2=1),
-            r"features must be \(n_items, dim\), finite; got \(1, 1\)",
-        ),
-        (
-            lambda: fit_side_ease(ONE, np.eye(3)),
-            "must share items; got 3 and 2",
-        ),
-        (lambda: fit_side_ease(ONE, np.eye(2), l2=0), "l2 must be positive"),
-        (
-            lambda: fit_side_ease(ONE, np.eye(2), weight=-1),
-            "weight must be finite and >= 0; got -1",
-        ),
-        (lambda: Blend([], []), r"a weight >= 0, one above; got \[\] for 0"),
+        (lambda: Blend([], []), r"one of them > 0; got \[\] for 0"),
         (lambda: Blend([POPULAR], [0.5, 0.5]), r"got \[0.5, 0.5\] for 1"),
         (lambda: Blend([POPULAR], [-1]), r"got \[-1\] for 1"),
         (lambda: Blend([POPULAR], [0]), r"got \[0\] for 1"),
         (lambda: Blend([POPULAR], [float("nan")]), r"got \[nan\] for 1"),
         (
             lambda: choose_weights([], lambda _: 0.0),
-            "must be some and n_steps >= 1; got 0 and n_steps=10",
+            "must be a model, and n_steps >= 1; got 0 models and n_steps=10",
         ),
         (lambda: choose_weights([np.eye(2)], lambda _: 0.0, n_steps=0), "n_steps=0"),
     ],

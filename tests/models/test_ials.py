@@ -26,7 +26,7 @@ def objective(x, users, items, loss):
 
 
 def test_one_number_by_hand():
-    """One user met the first of two items; w (3/2 + 1/2 + 1/2 (1 + 1)) = 1."""
+    """One user has the first of two items; w (3/2 + 1/2 + 1/2 (1 + 1)) = 1."""
     loss = IalsLoss(unobserved=0.5, l2=0.25)
     model = FactorModel(np.array([[1.0], [1.0]], dtype=np.float32), loss)
     user = 1 / (0.5 * 2 + 1 + 0.25 * (1 + 0.5 * 2))
@@ -57,7 +57,7 @@ def test_every_round_lowers_the_loss():
     assert found[0] > found[-1] + 1
 
 
-def test_groups_are_found_and_given_to_users_not_met():
+def test_groups_are_found_and_given_to_new_users():
     model = fit_ials(csr_matrix(BLOCKS), dim=2)
     scores = model.score(csr_matrix([[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]))
     assert scores[0, :3].min() > scores[0, 3:].max() + 0.3
@@ -72,7 +72,7 @@ def test_the_seed_decides_and_the_values_do_not():
     assert not np.array_equal(first.items, other.items)
 
 
-def test_an_explicit_zero_is_not_a_meeting():
+def test_an_explicit_zero_is_not_an_interaction():
     stored = csr_matrix(([1.0, 0.0], [0, 1], [0, 2]), shape=(1, 2))
     model = fit_ials(csr_matrix(np.eye(2)), dim=1)
     expected = model.score(csr_matrix([[1, 0]]))
@@ -84,14 +84,8 @@ def test_an_explicit_zero_is_not_a_meeting():
     [
         (lambda: fit_ials(csr_matrix([[1]]), dim=0), "must be >= 1; got 0 and 8"),
         (lambda: fit_ials(csr_matrix([[1]]), n_rounds=0), "must be >= 1; got 32 and 0"),
-        (lambda: fit_ials(csr_matrix((0, 3))), r"not empty; got shape \(0, 3\)"),
-        (lambda: fit_ials(csr_matrix([[np.inf]])), "finite and not empty; .* 1 not"),
         (lambda: IalsLoss(unobserved=0), "positive and finite; got 0 and 0.01"),
         (lambda: IalsLoss(l2=float("nan")), "positive and finite; got 0.5 and nan"),
-        (
-            lambda: fit_ials(csr_matrix([[1, 1]])).score(csr_matrix((1, 3))),
-            "must have 2 columns; got 3",
-        ),
     ],
 )
 def test_wrong_calls_are_refused(call, message):

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.ranking import faiss_store as vector_stores
-from recsys_lib.ranking.faiss_store import _sign_bits
+from recsys_lib.ranking.faiss_store import _sign_bits, faiss
 from recsys_lib.ranking.index import build_index, load_index
 from recsys_lib.ranking.similarity import normalize
 from recsys_lib.ranking.top_n import top_n
@@ -14,7 +13,6 @@ from recsys_lib.ranking.top_n import top_n
 KINDS = ("flat", "int8", "binary", "hnsw")
 EXACT = ("flat", "binary", "hnsw")
 each_kind = pytest.mark.parametrize("kind", KINDS)
-faiss = vector_stores.faiss
 
 
 def unit_vectors(n, *, seed=0, dim=32):
@@ -239,7 +237,7 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
     flipped[len(whole) // 2] ^= 1
     for content in (b"", b"text", whole[:-100], bytes(flipped)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"saved index, whole; .*some in"):
+        with pytest.raises(ValueError, match=r"complete saved index; .*some in"):
             load_index(path)
     for foreign in ({"a": 1}, {"format": "another"}):
         with path.open("wb") as file:
@@ -268,7 +266,7 @@ def test_a_gpu_copy_follows_every_change(monkeypatch):
     assert index.search([[1.0]], 3).items.tolist() == [[1, 0, -1]]
     assert index.search([[1.0]], 3000).items[0, :3].tolist() == [1, 0, -1]
     assert set(copies) == {1}
-    with pytest.raises(ValueError, match="of which it has 2; got 'cuda:2'"):
+    with pytest.raises(ValueError, match="one of faiss's 2 GPUs; got 'cuda:2'"):
         build_index([[1.0]], device="cuda:2")
 
 
@@ -284,8 +282,8 @@ def one():
         (lambda: build_index([[np.nan], [1.0]]), "finite; got NaN or inf in 1"),
         (lambda: build_index([[1e300]]), "finite; got NaN or inf in 1"),
         (lambda: build_index([[1.0]], kind="tree"), "kind must be one of .*got 'tree'"),
-        (lambda: build_index([[1.0]], ids=[1, 2]), "got 2 for 1, 2 of them apart"),
-        (lambda: build_index([[1.0], [2.0]], ids=[1, 1]), "got 2 for 2, 1 of them"),
+        (lambda: build_index([[1.0]], ids=[1, 2]), "got 2 different ids for 1 vectors"),
+        (lambda: build_index([[1.0], [2.0]], ids=[1, 1]), "got 1 different ids for 2"),
         (lambda: build_index([[1.0]], ids=[-1]), r">= 0; got shape \(1,\), 1 below 0"),
         (lambda: build_index([[1.0]], ids=[[1]]), r"\(n,\) and >= 0; got shape \(1, 1"),
         (lambda: build_index([[1.0]], device="tpu"), "\"cuda.*got 'tpu'"),
@@ -315,5 +313,5 @@ def test_refuses_ids_that_are_no_integers():
 
 @pytest.mark.skipif(hasattr(faiss, "StandardGpuResources"), reason="faiss has GPUs")
 def test_refuses_a_gpu_where_faiss_has_none():
-    with pytest.raises(ValueError, match="of which it has 0; got 'cuda'"):
+    with pytest.raises(ValueError, match="one of faiss's 0 GPUs; got 'cuda'"):
         build_index([[1.0]], device="cuda")

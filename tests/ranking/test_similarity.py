@@ -3,62 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.sparse import csr_matrix
 
 from recsys_lib.ranking.similarity import (
+    centred,
     cosine_similarity,
     euclidean_distance,
+    mean_cosine,
     normalize,
 )
 from recsys_lib.ranking.top_n import top_n
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 7))
-# few values, so that ties are the rule
-tied = arrays(np.float64, shapes, elements=st.sampled_from([0.0, 1.0, 2.0, -np.inf]))
 vectors = arrays(
     np.float32, shapes, elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 )
-
-
-def naive_top_n(scores, n, excluded):
-    """Sorted by falling score, then rising index; -1 where nothing is left."""
-    lists = []
-    for row, gone in zip(scores.tolist(), excluded.tolist(), strict=True):
-        left = [i for i, s in enumerate(row) if not gone[i] and s > -np.inf]
-        best = sorted(left, key=lambda i: (-row[i], i))[:n]
-        lists.append(best + [-1] * (n - len(best)))
-    return lists
-
-
-@given(tied, st.data())
-def test_top_n_equals_sorting(scores, data):
-    excluded = data.draw(arrays(np.bool_, scores.shape))
-    n = data.draw(st.integers(1, scores.shape[1]))
-    best = top_n(scores, n, exclude=csr_matrix(excluded))
-    assert best.items.tolist() == naive_top_n(scores, n, excluded)
-    assert best.items.dtype == np.int64
-    kept = np.take_along_axis(scores, best.items, axis=1)
-    expected = np.where(best.items == -1, -np.inf, kept)
-    assert np.array_equal(best.scores, expected)
-
-
-def test_top_n_by_hand():
-    best = top_n([[1, 3, 3, 2], [5, 4, 4, 4]], 2)
-    assert best.items.tolist() == [[1, 2], [0, 1]]
-    assert best.scores.tolist() == [[3.0, 3.0], [5.0, 4.0]]
-
-
-def test_too_few_left_leaves_empty_slots():
-    best = top_n([[1.0, 2.0]], 2, exclude=csr_matrix([[0, 1]]))
-    assert best.items.tolist() == [[0, -1]]
-    assert best.scores.tolist() == [[1.0, -np.inf]]
-
-
-def test_top_n_leaves_the_scores_alone_and_takes_no_query():
-    scores = np.array([[1.0, 2.0]], dtype=np.float32)
-    assert top_n(scores, 1, exclude=csr_matrix([[0, 1]])).scores.dtype == np.float32
-    assert scores.tolist() == [[1.0, 2.0]]
-    assert top_n(np.empty((0, 3)), 2).items.shape == (0, 2)
 
 
 @given(vectors, st.floats(0.01, 100))
@@ -108,21 +66,51 @@ def test_cosine_and_distance_give_one_order_on_unit_vectors():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: top_n([[np.nan, 1.0]], 1), "must not be NaN; got 1"),
-        (lambda: top_n([[1.0, 2.0]], 3), r"n must lie in \[1, 2 items\]; got 3"),
-        (lambda: top_n([[1.0, 2.0]], 0), "got 0"),
-        (lambda: top_n([1.0], 1), r"two-dimensional; got shape \(1,\)"),
-        (
-            lambda: top_n([[1.0]], 1, exclude=csr_matrix((1, 2))),
-            r"exclude must be \(1, 1\); got \(1, 2\)",
-        ),
+        (lambda: normalize([1.0]), r"must be \(n, dim\); got shape \(1,\)"),
         (lambda: normalize([[np.nan]]), "must be finite; got NaN or inf in 1"),
         (lambda: normalize([[np.inf]]), "must be finite; got NaN or inf in 1"),
         (lambda: normalize([[1e300, 1e300]]), "lengths must be finite"),
-        (lambda: cosine_similarity([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
-        (lambda: euclidean_distance([[1.0]], [[1.0, 2.0]]), "must have one dimension"),
+        (lambda: cosine_similarity([[1.0]], [[1.0, 2.0]]), "must have the same dim"),
+        (lambda: euclidean_distance([[1.0]], [[1.0, 2.0]]), "must have the same dim"),
     ],
 )
 def test_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@given(vectors)
+def test_centred_rows_are_unit_vectors_about_the_mean(rows):
+    units = centred(rows)
+    assert units.dtype == np.float32
+    expected = normalize(rows - rows.mean(axis=0))
+    np.testing.assert_array_equal(units, expected)
+    assert set(np.linalg.norm(units, axis=1).round(3)) <= {0.0, 1.0}
+
+
+def test_centring_takes_away_what_rows_share():
+    rows = np.random.default_rng(0).normal(size=(50, 8))
+    apart = centred(rows)
+    np.testing.assert_allclose(centred(rows + 100), apart, atol=1e-5)
+    assert mean_cosine(normalize(rows + 100)) > 0.99 > 0.1 > abs(mean_cosine(apart))
+
+
+def test_mean_cosine_equals_the_pairs_one_by_one():
+    units = normalize(np.random.default_rng(0).normal(size=(9, 4)))
+    pairs = [units[i] @ units[j] for i in range(9) for j in range(9) if i != j]
+    assert mean_cosine(units) == pytest.approx(np.mean(pairs))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: centred(np.empty((0, 3))), r"must be a vector; got shape \(0, 3\)"),
+        (lambda: centred([[np.inf, 1.0]]), "must be finite; got NaN or inf in 1"),
+        (lambda: centred([1.0]), r"must be \(n, dim\); got shape \(1,\)"),
+        (lambda: mean_cosine([[1.0, 0.0]]), r"two vectors; got shape \(1, 2\)"),
+        (lambda: mean_cosine([[np.nan], [1.0]]), "must be finite; got NaN or inf in 1"),
+    ],
+)
+def test_centring_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()

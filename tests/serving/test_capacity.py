@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from book.pipeline.records.plan import ENCODERS, KINDS, main, read_configurations
 from recsys_lib.latency.load import arrival_times, simulate_queue
-from recsys_lib.latency.queueing import mm1_response_quantile
 from recsys_lib.serving.capacity import (
     Configuration,
     Objective,
@@ -30,7 +29,7 @@ def test_an_example_by_hand():
     assert plan.utilisation == pytest.approx(50 * (3 + 0.5 + 0.9) / 1000)
     assert plan.memory_bytes == 90e6 + 10_000 * 1536
     assert plan.quality == 0.7
-    assert plan.misses == pytest.approx(plan.p99_ms / 20)
+    assert plan.excess == pytest.approx(plan.p99_ms / 20)
     assert str(plan).startswith("model + flat: p99 ")
     assert predict(QUICK, EASY, cores=1).quality == pytest.approx(0.45)
 
@@ -65,10 +64,10 @@ def test_the_p99_is_that_of_a_replayed_queue(cores, scv):
 
 def test_the_quantiles_of_exponential_service_are_those_of_the_formula():
     plan = predict(replace(GOOD, scv=1), EASY, cores=1)
-    service_s = (3 + FLAT.predict_ms(10_000)) / 1e3
-    for ms, q in ((plan.p50_ms, 0.5), (plan.p99_ms, 0.99)):
-        formula_s = mm1_response_quantile(50, service_s, q)
-        assert ms == pytest.approx(1e3 * formula_s, rel=0.1)
+    service_ms = 3 + FLAT.predict_ms(10_000)
+    mean_ms = service_ms / (1 - 50 * service_ms / 1e3)  # M/M/1: exponential responses
+    assert plan.p50_ms == pytest.approx(mean_ms * math.log(2), rel=0.1)
+    assert plan.p99_ms == pytest.approx(mean_ms * math.log(100), rel=0.1)
 
 
 def test_the_best_that_meets_it_is_chosen():
@@ -84,10 +83,10 @@ def test_the_best_that_meets_it_is_chosen():
 def test_what_is_nearest_is_said_to_miss():
     plan = choose([QUICK, GOOD], Objective(0.2, 10_000, 50), cores=1)
     assert plan.configuration is QUICK
-    assert 1 < plan.misses < math.inf
+    assert 1 < plan.excess < math.inf
     drowned = choose([GOOD, QUICK], Objective(20, 10_000, 10_000), cores=1)
     assert drowned.configuration is QUICK, "the least busy"
-    assert drowned.misses == math.inf
+    assert drowned.excess == math.inf
     assert "overloaded" in str(drowned)
 
 

@@ -112,10 +112,10 @@ def test_histories_equal_a_slow_oracle(histories, k):
         cold_model=Popularity(np.arange(20, dtype=np.float32)),
     ).recommend_histories(histories, k)
     for history, answer in zip(histories, found, strict=True):
-        met = {int(i) for i in history if i != "x"}
-        scores = sum((weights[i] for i in sorted(met)), start=np.zeros(20))
-        scores = scores if met else np.arange(20)
-        left = sorted(set(range(20)) - met, key=lambda i: -scores[i])[:k]
+        seen = {int(i) for i in history if i != "x"}
+        scores = sum((weights[i] for i in sorted(seen)), start=np.zeros(20))
+        scores = scores if seen else np.arange(20)
+        left = sorted(set(range(20)) - seen, key=lambda i: -scores[i])[:k]
         assert answer.items == [str(i) for i in left]
         assert answer.scores == pytest.approx(scores[left], abs=1e-5)
         assert answer.unknown == ["x"] * history.count("x")
@@ -157,7 +157,7 @@ def test_movielens_answers_texts_and_histories():
         (
             lambda: recommender(item_ids=["a", "a"]),
             ValueError,
-            "each once; got 2 items with 1 ids",
+            "all different; got 2 items with 1 ids",
         ),
         (lambda: recommender().recommend_texts(["1 0"], 0), ValueError, "k must be >="),
         (lambda: recommender().recommend_histories([], 0), ValueError, "k must be >="),

@@ -72,12 +72,12 @@ def test_each_worker_warms_up(slow):
     assert sizes == [1] * 12 + [5] * 2
 
 
-def test_the_warm_up_meets_every_length_that_has_a_model(slow):
+def test_the_warm_up_has_every_length_that_has_a_model(slow):
     with TestClient(create_app(slow)):
         texts = [text for batch in slow.batches for text in batch if text]
     rows = token_ids(load_tokenizer(minilm_folder(), 128), texts)
-    met = {min((b for b in BUCKETS if b >= len(row)), default=0) for row in rows}
-    assert met == {*BUCKETS, 0}
+    found = {min((b for b in BUCKETS if b >= len(row)), default=0) for row in rows}
+    assert found == {*BUCKETS, 0}
 
 
 def test_a_batch_gives_each_query_its_own_answer_and_k():

@@ -16,7 +16,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxRole
 from sphinx.writers.html5 import HTML5Translator
 
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 
 class _Citation(SphinxRole):

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from recsys_lib.artifacts import keep, sha256_of
+from recsys_lib.artifacts import cache_files, sha256_of
 
 GROUND = "ground"  # the page of the modules outside of packages
 _TITLES = {"parameters": "Args", "attributes": "Attributes", "raises": "Raises"}
@@ -31,7 +31,7 @@ def library_pages(library: Path) -> Path:
         for name, text in _pages(library):
             (folder / f"{name}.md").write_text(text)
 
-    return keep("library-pages", [hashes], make)
+    return cache_files("library-pages", [hashes], make)
 
 
 def _pages(library: Path) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from book.pipeline.records.claims import (
     tally,
 )
 from book.pipeline.records.compare import RecordedRun, machine_line
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 from recsys_lib.machine import Machine
 

@@ -16,7 +16,7 @@ from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
 from book.pipeline.records.claims import Judgement
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 from recsys_lib.records import RECORD_MIME
 

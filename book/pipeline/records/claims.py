@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from book.pipeline.chapters import BookError
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 VERDICTS = ("holds", "holds if", "does not hold", "not checkable")
 _OPERATORS: dict[type, Callable[..., Any]] = {

@@ -18,7 +18,7 @@ from book.pipeline.records.claims import (
     judge_all,
     load_claims,
 )
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 
 TOLERANCE = 0.1  # of the larger value, where a record has no interval
 _TIMES = ("ns", "us", "ms", "s")

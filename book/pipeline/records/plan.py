@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"p99 within {chosen.p99_ms:g} ms, {chosen.items:,} items, {chosen.qps:g} "
         f"requests a second,\non {run['cpu']}, {cores} cores, {run['memory_gib']} GiB "
         f"(profile {run['profile']}):\n\n"
-        f"{'' if plan.misses <= 1 else 'Not reachable: the nearest is '}{plan}"
+        f"{'' if plan.excess <= 1 else 'Not reachable: the nearest is '}{plan}"
     )
-    return int(plan.misses > 1)
+    return int(plan.excess > 1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.records.results import Results
+from book.pipeline.results import Results
 from book.pipeline.running.edition import own_data
 from book.pipeline.running.execute import Run, execute, load_run, print_line
 from book.pipeline.running.fingerprint import Fingerprint, Inputs, fingerprint

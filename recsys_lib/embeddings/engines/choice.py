@@ -6,7 +6,7 @@ are in a service that does other work between two requests.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.artifacts import hashes_of, keep
+from recsys_lib.artifacts import cache_files, hashes_of
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino as openvino_engine
 from recsys_lib.embeddings.tokens import Tokens
-from recsys_lib.latency.timing import Clock, measure_interleaved
+from recsys_lib.latency.timing import measure_interleaved
 from recsys_lib.machine import describe_machine
 
 Choice = tuple[str, str]  # engine, precision
@@ -66,7 +66,7 @@ def fastest(
 
     rows = [tokens.ids.tolist() for tokens in calibration]
     made_of = [hashes_of(folder), choices, rows, describe_machine().cpu]
-    home = keep("choice", made_of, measure)
+    home = cache_files("choice", made_of, measure)
     engine, precision = json.loads((home / "choice.json").read_text())
     return engine, precision
 
@@ -114,7 +114,7 @@ def candidates(
 
 
 def faster(
-    networks: Mapping[Choice, Network], *, clock: Clock = perf_counter
+    networks: Mapping[Choice, Network], *, clock: Callable[[], float] = perf_counter
 ) -> Choice:
     """Time one text of 16 tokens, by turns: the fastest if it wins clearly.
 

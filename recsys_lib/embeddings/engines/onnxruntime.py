@@ -11,12 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime
 
-from recsys_lib.artifacts import hashes_of, keep
+from recsys_lib.artifacts import cache_files, hashes_of
 from recsys_lib.embeddings.engines import converted as conversion
 from recsys_lib.embeddings.pooling import Vectors, pool
 from recsys_lib.embeddings.tokens import Ints, Tokens
-from recsys_lib.huge_pages import huge_pages
-from recsys_lib.machine import usable_cores
+from recsys_lib.machine import huge_pages, usable_cores
 
 
 class OnnxNetwork:
@@ -123,7 +122,7 @@ def load_network(
         network = torch_engine.load_network(folder, device="cpu", precision="float32")
         convert(network, home / "model.onnx")
 
-    kept = keep("onnx", [hashes_of(folder)], save)
+    kept = cache_files("onnx", [hashes_of(folder)], save)
     return OnnxNetwork(kept / "model.onnx", n_threads=n_threads)
 
 

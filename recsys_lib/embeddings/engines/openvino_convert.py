@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import openvino
 
-from recsys_lib.artifacts import hashes_of, keep
+from recsys_lib.artifacts import cache_files, hashes_of
 from recsys_lib.embeddings.tokens import Tokens, pad
 
 NOTE = "recsys_lib"
@@ -36,7 +36,7 @@ def load_graph(folder: Path) -> openvino.Model:
         network = torch_engine.load_network(folder, device="cpu", precision="float32")
         _save(convert(network), home)
 
-    return _load(keep("openvino", [hashes_of(folder)], save))
+    return _load(cache_files("openvino", [hashes_of(folder)], save))
 
 
 def load_int8_graph(folder: Path, calibration: Sequence[Tokens]) -> openvino.Model:
@@ -52,7 +52,7 @@ def load_int8_graph(folder: Path, calibration: Sequence[Tokens]) -> openvino.Mod
         _save(quantized(load_graph(folder), calibration), home)
 
     rows = [tokens.ids.tolist() for tokens in calibration]
-    return _load(keep("openvino-int8", [hashes_of(folder), rows], save))
+    return _load(cache_files("openvino-int8", [hashes_of(folder), rows], save))
 
 
 def convert(network: Any) -> openvino.Model:

@@ -3,11 +3,10 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from recsys_lib.scaling.distributed import (
+from recsys_lib.scaling.tensor_parallel import (
+    MESSAGE_BYTES,
+    SplitTimes,
     Stack,
-    _build,
-    _forward,
-    _share,
     fit_link,
     measure_split,
 )
@@ -21,27 +20,24 @@ def _no_process_is_left():
     assert not multiprocessing.active_children()
 
 
-def test_the_split_computes_what_the_whole_does():
-    times = measure_split(SMALL, repeats=4, reduce_bytes=(64, 4096), timeout_s=300)
+@pytest.mark.parametrize("n_processes", [1, 2, 4])
+def test_the_split_computes_what_the_whole_does(n_processes):
+    times = measure_split(SMALL, n_processes=n_processes, repeats=4)
     assert times.max_error < 1e-5
     for seconds in (times.whole_s, times.crowded_s, times.serial_s, times.split_s):
         assert seconds.shape == (4,)
         assert (seconds > 0).all()
-    assert times.reduce_s.shape == (2, 4)
+    assert times.reduce_s.shape == (5, 4)
     assert 0 <= times.parallel_fraction <= 1
-    assert times.communication_s > 0
-    assert SMALL.reduce_bytes == 4 * 16 * 4
 
 
-@pytest.mark.parametrize("n_processes", [1, 2, 4])
-def test_shares_of_a_layer_add_up_to_it(n_processes):
-    x, layers = _build(Stack(dim=8, hidden=10, n_layers=1, batch=3))
-    parts = [
-        _forward(x, _share(layers, rank, n_processes)) - x
-        for rank in range(n_processes)
-    ]
-    whole = _forward(x, layers) - x
-    assert sum(parts).numpy() == pytest.approx(whole.numpy(), abs=1e-5)
+def test_communication_is_the_fitted_link_times_the_messages():
+    stack = Stack(dim=10, batch=5, n_layers=3)
+    reduce_s = 1e-4 + 2e-9 * np.array([MESSAGE_BYTES] * 2).T
+    times = SplitTimes(stack, *np.ones((4, 2)), reduce_s, max_error=0.0)
+    assert stack.message_bytes == 4 * 10 * 5
+    assert times.link == pytest.approx((1e-4, 2e-9))
+    assert times.communication_s == pytest.approx(3 * (1e-4 + 200 * 2e-9))
 
 
 def test_link_is_fitted_to_small_messages_too():
@@ -54,8 +50,6 @@ def test_link_is_fitted_to_small_messages_too():
     ("call", "message"),
     [
         (lambda: measure_split(repeats=0), "repeats must be >= 1.*got 0"),
-        (lambda: measure_split(reduce_bytes=[4]), r"two or more multiples.*\[4\]"),
-        (lambda: measure_split(reduce_bytes=[4, 7]), r"multiples of 4.*\[4, 7\]"),
         (lambda: measure_split(n_processes=0), "n_processes must be >= 1; got 0"),
         (lambda: fit_link([1, 1], [1, 1]), "two sizes or more; got"),
         (lambda: fit_link([1, 2], [1]), "two sizes or more; got"),

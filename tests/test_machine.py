@@ -1,19 +1,26 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
-from recsys_lib import huge_pages as module
-from recsys_lib.huge_pages import huge_pages
+from recsys_lib import machine
+from recsys_lib.machine import (
+    describe_machine,
+    huge_pages,
+    map_in_threads,
+    usable_cores,
+)
 
 SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 ASKED = """
 import re
 from pathlib import Path
 import numpy as np
-from recsys_lib.huge_pages import huge_pages
+from recsys_lib.machine import huge_pages
 
 
 def flags_at(address):
@@ -34,18 +41,26 @@ for i, piece in enumerate(pieces):
 """
 
 
-@pytest.mark.skipif(not SWITCH.exists(), reason="this system has no such pages")
-def test_what_the_block_leaves_behind_asks_for_them_and_keeps_its_values():
-    """In a process of its own: elsewhere the block may find room that others left.
+def test_the_machine_is_described():
+    found = describe_machine()
+    assert found.cores >= 1
+    assert found.memory_gib >= 1
+    assert found.versions["torch"].startswith("2.")
+    assert f"{found.cores} cores" in found.hardware_class
 
-    Whether Linux has 2 MB in one piece to grant is the affair of the whole machine.
+
+@pytest.mark.skipif(not SWITCH.exists(), reason="this system has no such pages")
+def test_memory_of_the_block_is_advised_and_keeps_its_values():
+    """Runs in a new process: this one may reuse memory that was allocated before.
+
+    Whether Linux grants huge pages depends on the memory of the whole machine.
     """
     done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_other_systems_are_left_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_MAPS", tmp_path / "none")
+def test_other_systems_get_no_advice(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_MAPS", tmp_path / "none")
     with huge_pages():
         table = np.ones(1 << 22, np.float32)
     assert table.all()
@@ -62,6 +77,25 @@ def test_only_own_writable_memory_is_touched(monkeypatch, tmp_path):
         "7f0007000000-7f0008000000 rw-p 00000000 fe:00 12 /lib/libc.so\n"
         "600000300000-600000800000 rw-p 00000000 00:00 0                  [heap]\n"
     )
-    monkeypatch.setattr(module, "_MAPS", maps)
+    monkeypatch.setattr(machine, "_MAPS", maps)
     expected = [(0x7F0000000000, 0x7F0000400000), (0x600000400000, 0x600000800000)]
-    assert module._ranges() == expected
+    assert machine._memory_ranges() == expected
+
+
+def test_map_in_threads_keeps_the_order() -> None:
+    assert map_in_threads(lambda x: x * x, range(20)) == [x * x for x in range(20)]
+    threads = set(map_in_threads(lambda _: threading.get_ident(), range(20)))
+    assert 1 <= len(threads) <= usable_cores()
+    assert threading.get_ident() not in threads
+
+
+def test_numpys_blas_has_one_thread_in_each() -> None:
+    """OpenBLAS over OpenMP, such as that of faiss, has a limit for each thread."""
+    libraries = map_in_threads(lambda _: threadpool_info(), [0])[0]
+    numpys = [x for x in libraries if x.get("threading_layer") == "pthreads"]
+    assert {x["num_threads"] for x in numpys} <= {1}
+
+
+def test_what_the_function_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError, match="division"):
+        map_in_threads(lambda x: 1 / x, [1, 0])
