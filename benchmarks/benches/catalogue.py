@@ -31,7 +31,7 @@ FASTER_THAN_DEFAULT, FASTER_THAN_BEST = 3.5, 1.1
 
 
 def run(bounds: Bounds, *, quick: bool) -> list[Row]:
-    """Measure our encoder and the peers; each round draws new ones of 22,641 reviews."""
+    """Measure our encoder and the peers; each round draws some of 22,641 reviews."""
     n_texts, rounds = (64, 3) if quick else (256, 10)
     reviews = load_clothing_reviews().reviews["text"].to_numpy()
     rng = np.random.default_rng(0)
