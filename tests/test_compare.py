@@ -250,9 +250,11 @@ def test_what_cannot_be_recorded_or_compared_is_refused(
     assert "no recorded run in" in capsys.readouterr().err
     for name in ("", "../away", "Big Machine"):
         with pytest.raises(BookError, match="NAME must be lower case"):
-            record_run(name, built / "_build/results", built / "kept")
-    record_run("x", built / "_build/results", built / "kept")
+            record_run(name, built / "_build/results", built / "saved")
+    record_run("x", built / "_build/results", built / "saved")
     with pytest.raises(BookError, match="x exists already"):
-        record_run("x", built / "_build/results", built / "kept")
+        record_run("x", built / "_build/results", built / "saved")
     with pytest.raises(BookError, match=r"no results in .*: make book first"):
-        module.print_comparison(built / "nowhere", built / "kept", built / "claims.yml")
+        module.print_comparison(
+            built / "nowhere", built / "saved", built / "claims.yml"
+        )

@@ -170,8 +170,8 @@ def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
     assert 'href="../library/ground.html#recsys_lib.records.record"' in first
     assert "application/vnd" not in first
     assert not re.search(r'(?:src|href)="https?://', first)
-    kept = json.loads((project / "_build/results/ch1.json").read_text())
-    assert kept["mean"] == {
+    saved = json.loads((project / "_build/results/ch1.json").read_text())
+    assert saved["mean"] == {
         "name": "mean",
         "value": 2.5,
         "unit": "ms",
@@ -394,7 +394,7 @@ def test_a_verdict_that_falls_is_shown_and_stops_a_strict_build(
         "`ch1.mean < 2` (ch1.mean = 2.5)\n" in end
     )
     assert "1.2 spread (exact): " in end
-    assert 'make book AGAIN="01" measures anew' in end
+    assert 'make book AGAIN="01" measures it again' in end
     assert "The book is ready" in end
 
     chapter = page(project)

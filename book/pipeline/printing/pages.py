@@ -48,7 +48,7 @@ def fallen_note(judgement: Judgement) -> str:
     """The note on a chapter's page about a verdict that falls."""
     claim = judgement.claim
     command = again_command([judgement])
-    advice = f" `{command}` measures anew." if command else ""
+    advice = f" `{command}` measures it again." if command else ""
     return f"""\
 :::{{admonition}} On this run a verdict falls
 :class: warning fallen

@@ -33,7 +33,7 @@ def _loaded(folder: str) -> Dataset:
 
 
 def fitting(chapters: Sequence[Chapter], own: Dataset) -> list[Chapter]:
-    """Return the chapters that can run on the reader's data, told what these lack.
+    """Return the chapters that can run on the reader's data, with what these lack.
 
     Raises:
         BookError: If none can.
