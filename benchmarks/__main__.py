@@ -20,7 +20,7 @@ BENCHES: dict[str, Callable[..., list[Row]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the command line names, print the table and keep it."""
+    """Measure what the command line names, print the table and save it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--quick", action="store_true", help="few rounds: a check")
     parser.add_argument("--only", action="append", choices=[*BENCHES, "bounds"])
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.only or BENCHES:
         if name in BENCHES:
             rows += _measured(name, bounds, quick=options.quick)
-        write(rows, FOLDER, quick=options.quick)  # at once: a run may be cut short
+        write(rows, FOLDER, quick=options.quick)  # now: a run may be stopped
     print(markdown(rows))
     print("\n".join(nearest_bounds(rows)))
-    print(f"Kept in {FOLDER}: results.json, table.md, targets.svg")
+    print(f"Saved in {FOLDER}: results.json, table.md, targets.svg")
 
 
 def nearest_bounds(rows: Sequence[Row]) -> list[str]:
-    """Say of each stage how near it came to which bound of the machine."""
+    """A line for each stage: its share of the nearest bound of the machine."""
     return [
         f"{row.bench}, {row.name} is {row.value.value:.0%} ({row.note})"
         for row in rows

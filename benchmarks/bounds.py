@@ -1,4 +1,4 @@
-"""What the machine allows: its arithmetic, its memory, and the time of a pass by both.
+"""Bounds of the machine: its arithmetic, its memory, and the least time of a pass.
 
 A stage takes at least its operations over the best rate of a matrix product and its
 bytes over the best rate of reading, whichever is more (the roofline).
@@ -28,7 +28,7 @@ SHARE = ": share of its bound"
 
 @dataclass(frozen=True)
 class Transformer:
-    """Sizes that decide the cost of a pass; by default those of all-MiniLM-L6-v2."""
+    """Sizes that decide the cost of a pass; all-MiniLM-L6-v2 by default."""
 
     layers: int = 6
     hidden: int = 384
@@ -45,7 +45,7 @@ class Transformer:
         return self.layers * (attention + mlp)
 
     def flops(self, n_tokens: int) -> int:
-        """Operations of one text: two a weight and token, and the attention itself.
+        """Operations of one text: two for each weight and token, and attention.
 
         >>> Transformer().flops(16)
         342097920
@@ -56,7 +56,7 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Best rates found on this machine, all cores together.
+    """Best rates measured on this machine, all cores together.
 
     Attributes:
         gflops: By precision: 1e9 operations a second of a matrix product.
@@ -115,7 +115,7 @@ def measure_bounds(threads: int) -> tuple[Bounds, list[Row]]:
 
 
 def pass_row(bounds: Bounds, n_tokens: int, precision: str = "float32") -> Row:
-    """The least time of one pass of MiniLM over one text."""
+    """Row of the least time of one pass of MiniLM over one text."""
     model = Transformer()
     flops, n_bytes = model.flops(n_tokens), BYTES[precision] * model.weights
     least_ms, bound = bounds.least_ms(flops, n_bytes, precision)
@@ -127,7 +127,7 @@ def pass_row(bounds: Bounds, n_tokens: int, precision: str = "float32") -> Row:
 def nearness(
     bench: str, stage: str, measured_ms: float, least: tuple[float, str]
 ) -> Row:
-    """How near a stage is to its bound: 1 touches it.
+    """Row of a stage's share of its bound; 1 reaches it.
 
     >>> nearness("request", "pass", 4.0, (2.0, "memory")).note
     'nearest bound: memory, 2.000 ms'

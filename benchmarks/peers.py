@@ -1,7 +1,7 @@
-"""Peers and our own library, each in a child process, asked in turn.
+"""Peers and our own library, each in a child process, measured in turn.
 
-A child answers with the time of its own clock, so that pipes cost nothing in a figure;
-while one is asked, the others are stopped: what idles may still spin, and takes a core.
+A child measures with its own clock, so that the pipe does not count. While one runs,
+the others are stopped, since idle threads may spin and take a core.
 """
 
 import hashlib
@@ -22,22 +22,22 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "bench"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 Milliseconds = npt.NDArray[np.float64]
-IN_A_ROW = 10  # calls of one turn that count; as many before them do not
+IN_A_ROW = 10  # calls of a turn that count, after as many that warm up
 
 
 class NotRun(RuntimeError):
-    """A peer that cannot be measured here, and why."""
+    """A peer cannot be measured here; the message says why."""
 
 
 class Child:
     """A process that answers as `worker.answer_requests` does; use it in ``with``.
 
-    It runs while it is asked. Between two requests it is stopped (SIGSTOP), its
-    threads with it, and continues when it is closed.
+    Between two requests it is stopped with all its threads (SIGSTOP); it continues for
+    the next request and when it is closed.
 
     Args:
         command: Of the process.
-        log: File for what it prints.
+        log: File for its output.
         gpu: Whether it may see the GPU, and tokenise on all cores.
 
     Raises:
@@ -75,20 +75,20 @@ class Child:
         """Run an operation and return its value.
 
         Raises:
-            NotRun: If it fails, or the child is gone.
+            NotRun: If it fails, or the child has ended.
         """
         return self._exchange(op=operation, save=save and str(save), args=args)["value"]
 
     def time_ms(self, operation: str, **args: Any) -> float:
-        """Run an operation and return its time; errors as of `ask`."""
+        """Run an operation and return its time; errors as in `ask`."""
         return float(self._exchange(op=operation, args=args)["ms"])
 
     def turn_ms(self, operation: str, turn: Sequence[dict[str, Any]]) -> Milliseconds:
-        """Run an operation once for each arguments without a rest; their times."""
+        """Run an operation for each arguments without a pause; return the times."""
         return np.array(self._exchange(op=operation, turn=turn)["ms"])
 
     def close(self) -> None:
-        """End the process; after too long, by force."""
+        """End the process; kill it after 20 s."""
         self._process.send_signal(signal.SIGCONT)
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
@@ -108,7 +108,7 @@ class Child:
             self._process.stdin.flush()
             return self._read()
         except BrokenPipeError:
-            raise NotRun(self._last_words()) from None
+            raise NotRun(self._last_line()) from None
         finally:
             self._process.send_signal(signal.SIGSTOP)
 
@@ -116,13 +116,13 @@ class Child:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise NotRun(self._last_words())
+            raise NotRun(self._last_line())
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise NotRun(reply["error"])
         return reply
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         printed = self._log.read_text().strip().splitlines()
         return f"the process ended: {printed[-1] if printed else 'it printed nothing'}"
 
@@ -139,7 +139,7 @@ def start_peer(name: str) -> Child:
 
 
 def start_own(**options: Any) -> Child:
-    """Start our encoder and indexes, loaded with options of `load_encoder`."""
+    """Start our encoder or index, with options of `own_worker`."""
     name = "-".join(["own", *map(str, options.values())])
     command = [
         sys.executable,
@@ -152,7 +152,7 @@ def start_own(**options: Any) -> Child:
 
 
 def start_on_gpu(name: str) -> Child:
-    """Start an encoder of `gpu_worker`; a peer in this environment if that has it.
+    """Start an encoder of `gpu_worker`, in this environment if it has the peer.
 
     Raises:
         NotRun: If it cannot be loaded.
@@ -165,7 +165,7 @@ def start_on_gpu(name: str) -> Child:
 
 
 def peers_python(folder: Path, requirements: Path) -> Path:
-    """Python of an environment that holds the requirements; made anew if they changed.
+    """Return the Python of the peers' environment; make it again if they changed.
 
     Raises:
         NotRun: If they cannot be installed.
@@ -188,26 +188,26 @@ def peers_python(folder: Path, requirements: Path) -> Path:
 
 
 def child_environment(*, gpu: bool = False) -> dict[str, str]:
-    """The environment without a hub and without thread settings: each has its own."""
-    kept = {name: x for name, x in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    """Variables of a child: offline, and with the thread settings of its libraries."""
+    ours = {name: x for name, x in os.environ.items() if name != "OMP_WAIT_POLICY"}
     on_cpu = {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
-    kept |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    return kept if gpu else kept | on_cpu
+    ours |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    return ours if gpu else ours | on_cpu
 
 
-def settled_turn(
-    child: Child, operation: str, asked: Callable[[int], dict[str, Any]], i: int
+def warm_turn(
+    child: Child, operation: str, arguments: Callable[[int], dict[str, Any]], i: int
 ) -> Milliseconds:
-    """Times of the calls of round i; those before them bring the caches back.
+    """Times of the IN_A_ROW calls of round i, after as many that fill the caches.
 
     Args:
-        child: Asked without a rest.
-        operation: Of it.
-        asked: Its arguments by the number of the call.
-        i: Of the round, of IN_A_ROW calls that count.
+        child: Runs all calls without a pause.
+        operation: Of the child.
+        arguments: Of the operation, by the number of the call.
+        i: Number of the round.
     """
     numbers = range((i - 1) * IN_A_ROW, (i + 1) * IN_A_ROW)
-    return child.turn_ms(operation, [asked(n) for n in numbers])[IN_A_ROW:]
+    return child.turn_ms(operation, [arguments(n) for n in numbers])[IN_A_ROW:]
 
 
 def interleave(
@@ -217,7 +217,7 @@ def interleave(
     warmup: int = 5,
     seed: int = 0,
 ) -> dict[str, Milliseconds]:
-    """Ask each child in turn, in random order.
+    """Measure each child in turn, in random order.
 
     Args:
         calls: Name -> function of the round's number that returns milliseconds, of one

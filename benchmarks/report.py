@@ -1,4 +1,4 @@
-"""What the benches say: rows with intervals and targets, a table, a figure, a file."""
+"""Report of the benches: rows with intervals and targets, a table, a figure, a file."""
 
 import json
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class Row:
     """One figure of a bench, or the reason why there is none.
 
     Attributes:
-        bench: Which one.
+        bench: Its name.
         name: Of the figure.
         value: With its interval; None if it was not measured.
         unit: "x" for a ratio.
-        target: What it has to reach, if anything.
+        target: Value to reach, if there is one.
         at_most: Whether the target is a ceiling.
-        note: Such as the bound that stops it, or why it was not run.
+        note: Such as its nearest bound, or why it was not run.
     """
 
     bench: str
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def margin(self) -> float | None:
-        """How far the target is surpassed: 1 just reaches it; None without one.
+        """Factor by which the target is passed: 1 just reaches it; None without one.
 
         >>> Row("b", "n", Interval(2.0, 2.0, 2.0, 1), target=4.0, at_most=True).margin
         2.0
@@ -52,19 +52,19 @@ class Row:
 
     @property
     def reached(self) -> str:
-        """Whether the target is: yes, no, or nothing without target or figure."""
+        """Whether the target is reached: yes, no, or empty without target or figure."""
         if self.margin is None:
             return ""
         return "yes" if self.margin >= 1 else "no"
 
 
 def not_run(bench: str, name: str, reason: object) -> Row:
-    """Make the row of what could not be measured."""
+    """Make the row of a figure that could not be measured."""
     return Row(bench, name, None, note=f"not run: {reason}")
 
 
 def exact(value: float, n: int = 1) -> Interval:
-    """Make a figure without spread, such as a size or a count of operations."""
+    """Make an interval without width, such as of a size or a count."""
     return Interval(float(value), float(value), float(value), n)
 
 
@@ -86,7 +86,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Set rows as a table whose columns line up also in a terminal."""
+    """Format rows as a Markdown table that is aligned in a terminal, too."""
     lines = [HEADER, *(cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -100,7 +100,7 @@ def write(rows: Sequence[Row], folder: Path, **run: Any) -> None:
     Args:
         rows: In the order of the table.
         folder: Made if needed.
-        **run: What else to keep of the run.
+        **run: More facts about the run to save.
     """
     folder.mkdir(parents=True, exist_ok=True)
     described = asdict(machine.describe_machine())
@@ -113,7 +113,7 @@ def write(rows: Sequence[Row], folder: Path, **run: Any) -> None:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Draw each measured figure as a multiple of its target: right of 1 reaches it."""
+    """Draw each figure as a multiple of its target, which is reached right of 1."""
     plots.use_style()
     aimed = [row for row in rows if row.margin is not None]
     table = pd.DataFrame(

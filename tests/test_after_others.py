@@ -48,9 +48,9 @@ from pathlib import Path
 
 from recsys_lib.records import record
 
-kept = {p.stem: json.loads(p.read_text()) for p in Path(results).glob("ch*.json")}
-record("doubled", 2 * kept["ch2"]["ms"]["value"])
-record("chapters", len(kept))
+found = {p.stem: json.loads(p.read_text()) for p in Path(results).glob("ch*.json")}
+record("doubled", 2 * found["ch2"]["ms"]["value"])
+record("chapters", len(found))
 ```
 """
 

@@ -100,7 +100,7 @@ os.kill(os.getpid(), 9)
         wait_for(psutil.STATUS_ZOMBIE, psutil.Process(int(bench.stdout)))
 
 
-def test_a_child_that_dies_says_its_last_words(tmp_path):
+def test_a_child_that_dies_says_its_last_line(tmp_path):
     with pytest.raises(NotRun, match="the process ended: no such model"):
         child(tmp_path, "raise SystemExit('no such model')")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks import peers
-from benchmarks.benches import gpu
+from benchmarks.benches import gpu, request
 from benchmarks.bounds import Transformer
 from benchmarks.peers import NotRun
 
@@ -34,7 +34,7 @@ def test_without_a_gpu_its_bench_is_not_run(monkeypatch):
 
 
 def test_the_rows_of_a_gpu_say_factors_and_bounds(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "FOLDER", tmp_path)
+    monkeypatch.setattr(request, "FOLDER", tmp_path)
     ours = {"request": 0.5, "replay": 0.4, "encode": 100, "tokenize": 50, "passes": 40}
     children = {
         "own": Asked(ours, noise=0.01),

@@ -43,6 +43,7 @@ def pages(book: Path) -> list[Path]:
         *sorted(html.glob("chapters/*.html")),
         html / "appendix_a.html",
         html / "ledger.html",
+        *sorted(html.glob("library/*.html")),
     ]
 
 
@@ -123,6 +124,18 @@ def test_every_figure_and_record_of_a_chapter_is_there(
     own = {c.split(":")[0].split(".")[1] for c in cited if c.startswith(chapter.key)}
     assert own <= set(made)
     assert len(own) > 20
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_the_names_of_the_library_in_code_lead_to_its_pages(
+    path: Path, smoke_book: Path
+) -> None:
+    html = (smoke_book / f"html/chapters/{path.stem}.html").read_text()
+    links = set(re.findall(r'class="library" href="\.\./([^"#]+)#([^"]+)"', html))
+    assert len(links) > 10
+    for page, target in links:
+        assert f'id="{target}"' in (smoke_book / "html" / page).read_text()
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)

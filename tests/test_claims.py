@@ -33,7 +33,7 @@ each_rule = pytest.mark.parametrize("claim", RULED, ids=lambda c: c.id)
 
 @pytest.mark.book
 @each_rule
-def test_the_fresh_book_judges_every_rule_and_bears_the_exact_ones(
+def test_the_fresh_book_judges_every_rule_and_supports_the_exact_ones(
     claim: Claim, smoke_book: Path
 ) -> None:
     results = Results.load(smoke_book / "results")

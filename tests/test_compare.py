@@ -1,4 +1,4 @@
-"""This run beside a recorded one: what agrees, what is faster, what is refused."""
+"""This run compared with a recorded one: what agrees, differs, and is refused."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ from book.pipeline.records.compare import (
     choose_recorded,
     compare,
     differences,
+    differing_verdicts,
     judge_recorded,
     record_run,
     recorded_table,
     report,
     summary,
-    verdicts_apart,
 )
 from book.pipeline.results import Results
 
-UNKNOWN = "code: the recorded run does not say what it was made of"
+UNKNOWN = "code: the recorded run does not list its inputs"
 FACTS = {
     **{"cpu": "fast", "cores": 2, "memory_gib": 8, "gpu": "", "system": "Linux"},
     **{"python": "3.11", "profile": "smoke", "device": "cpu"},
@@ -155,7 +155,7 @@ PARTS = {
 def test_inputs_that_changed_since_are_named(old: dict, names: list[str]) -> None:
     here, there = run({}, inputs={"ch1": PARTS}), run({}, inputs={"ch1": PARTS | old})
     assert changed_inputs(here, there) == {"ch1": names}
-    made = [f"ch1 was made of other inputs: {', '.join(names)}"] if names else []
+    made = [f"ch1 has other inputs: {', '.join(names)}"] if names else []
     assert differences(here, there) == made
     without = {k: v for k, v in PARTS.items() if k != "recsys_lib/load.py"}
     lacking = changed_inputs(here, run({}, inputs={"ch1": without}))
@@ -163,12 +163,14 @@ def test_inputs_that_changed_since_are_named(old: dict, names: list[str]) -> Non
     assert changed_inputs(here, run({})) is None
 
 
-def test_verdicts_apart_are_named(tmp_path: Path) -> None:
+def test_differing_verdicts_are_named(tmp_path: Path) -> None:
     (tmp_path / "claims.yml").write_text(CLAIMS)
     claims = load_claims(tmp_path / "claims.yml")
     here = run({"rt_ms": one(2), "quality": one(0.6), "new": one(1)})
     there = run({"rt_ms": one(4), "quality": one(0.7)}, recorded="there")
-    assert verdicts_apart(claims, here, there) == ["1.1 fast: stands here, falls there"]
+    assert differing_verdicts(claims, here, there) == [
+        "1.1 fast: stands here, falls there"
+    ]
 
 
 @pytest.fixture
@@ -202,9 +204,9 @@ def test_a_run_is_recorded_and_compared(
     assert main(["compare"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        f"This run beside laptop, recorded on {facts['date']}.",
+        f"This run compared with laptop, recorded on {facts['date']}.",
         "  cores: 9 here, 2 there",
-        "  ch1 was made of other inputs: code cells",
+        "  ch1 has other inputs: code cells",
         "Verdicts that differ: 1",
         "  1.1 fast: falls here, stands there",
         "ch1: times (1): at the median 2.00 times as long here, from 2.00 (ch1.rt_ms) "
@@ -237,7 +239,7 @@ def test_the_run_of_the_likest_machine_is_taken_unless_one_is_named(
     assert choose_recorded(run({}, **gpu), tmp_path)[0] == "a"
     assert choose_recorded(run({}, cores=64), tmp_path)[0] == "d"
     assert choose_recorded(run({}), tmp_path, "c")[1].facts["date"] == "2026-01-01"
-    with pytest.raises(BookError, match=r"no recorded run z in .*; there are a, b, c"):
+    with pytest.raises(BookError, match=r"no recorded run z in .*; got a, b, c"):
         choose_recorded(run({}), tmp_path, "z")
 
 
@@ -245,12 +247,14 @@ def test_what_cannot_be_recorded_or_compared_is_refused(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare"]) == 1
-    assert "no recorded run at all in" in capsys.readouterr().err
+    assert "no recorded run in" in capsys.readouterr().err
     for name in ("", "../away", "Big Machine"):
         with pytest.raises(BookError, match="NAME must be lower case"):
-            record_run(name, built / "_build/results", built / "kept")
-    record_run("x", built / "_build/results", built / "kept")
-    with pytest.raises(BookError, match="x is there already"):
-        record_run("x", built / "_build/results", built / "kept")
+            record_run(name, built / "_build/results", built / "saved")
+    record_run("x", built / "_build/results", built / "saved")
+    with pytest.raises(BookError, match="x exists already"):
+        record_run("x", built / "_build/results", built / "saved")
     with pytest.raises(BookError, match=r"no results in .*: make book first"):
-        module.print_comparison(built / "nowhere", built / "kept", built / "claims.yml")
+        module.print_comparison(
+            built / "nowhere", built / "saved", built / "claims.yml"
+        )

@@ -170,8 +170,8 @@ def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
     assert 'href="../library/ground.html#recsys_lib.records.record"' in first
     assert "application/vnd" not in first
     assert not re.search(r'(?:src|href)="https?://', first)
-    kept = json.loads((project / "_build/results/ch1.json").read_text())
-    assert kept["mean"] == {
+    saved = json.loads((project / "_build/results/ch1.json").read_text())
+    assert saved["mean"] == {
         "name": "mean",
         "value": 2.5,
         "unit": "ms",
@@ -313,7 +313,7 @@ def test_a_chapter_that_fails_does_not_stop_the_others(
     assert "01_small: cell 2 raised ZeroDivisionError: division by zero" in shown.err
     assert "02_other: cell 3 prints a memory address" in shown.err
     assert "Traceback" not in shown.err
-    assert shown.err.count("The other chapters are kept") == 1
+    assert shown.err.count("The other chapters are stored") == 1
     assert "03_other: done" in shown.out
     assert not (project / "_build/html").exists()
     edit(project, "1 / 0\n", "")
@@ -390,11 +390,11 @@ def test_a_verdict_that_falls_is_shown_and_stops_a_strict_build(
     shown = capfd.readouterr().out
     end = shown[shown.index("2 verdicts fall on this run") :]
     assert (
-        "1.1 small (timed): the verdict 'holds' falls, for it asks `ch1.mean < 2` "
-        "(ch1.mean = 2.5)\n" in end
+        "1.1 small (timed): the verdict 'holds' falls; its rule requires "
+        "`ch1.mean < 2` (ch1.mean = 2.5)\n" in end
     )
     assert "1.2 spread (exact): " in end
-    assert 'make book AGAIN="01" measures anew' in end
+    assert 'make book AGAIN="01" measures it again' in end
     assert "The book is ready" in end
 
     chapter = page(project)

@@ -1,4 +1,4 @@
-"""A catalogue: texts a second of encoding the clothing reviews, in batches."""
+"""A catalogue: texts encoded a second, of the clothing reviews, in batches."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,10 +31,7 @@ FASTER_THAN_DEFAULT, FASTER_THAN_BEST = 3.5, 1.1
 
 
 def run(bounds: Bounds, *, quick: bool) -> list[Row]:
-    """Measure our encoder and the peers on a sample of the reviews, drawn anew a round.
-
-    The sample stands for the 22,641 reviews: its texts are drawn from all of them.
-    """
+    """Measure our encoder and the peers; each round draws some of 22,641 reviews."""
     n_texts, rounds = (64, 3) if quick else (256, 10)
     reviews = load_clothing_reviews().reviews["text"].to_numpy()
     rng = np.random.default_rng(0)
@@ -56,7 +53,7 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
 
 
 def drop_slow(own: Child, peers: dict[str, Child], texts: list[str]) -> list[Row]:
-    """Take out peers many times slower than ours; a row for each says how slow."""
+    """Remove peers that are many times slower than ours; return a row for each."""
     own.ask("encode", texts=texts)
     most_ms, rows = MUCH_SLOWER * own.time_ms("encode", texts=texts), []
     for name in [name for name in peers if name != DEFAULT]:
@@ -73,7 +70,7 @@ def drop_slow(own: Child, peers: dict[str, Child], texts: list[str]) -> list[Row
 def settings(
     own: Child, peers: dict[str, Child], samples: list[list[str]], trial: list[str]
 ) -> dict[str, Callable[[int], float]]:
-    """Name what to time: ours, the default peer as it comes, each at its best size."""
+    """Calls to time: ours, the default peer, each peer at its best batch size."""
     calls: dict[str, Callable[[int], float]] = {"own": partial(encode, own, samples)}
     if DEFAULT in peers:
         calls[f"{DEFAULT}, default"] = partial(encode, peers[DEFAULT], samples)
@@ -87,12 +84,12 @@ def settings(
 def encode(
     child: Child, samples: list[list[str]], i: int, *, batch_size: int | None = None
 ) -> float:
-    """Time of encoding the sample of round i; without a size, as the child does it."""
+    """Time of encoding the sample of round i; without a size, at the child's own."""
     return child.time_ms("encode", texts=samples[i], batch_size=batch_size)
 
 
 def best_batch_size(child: Child, texts: list[str]) -> int:
-    """The batch size at which a peer is fastest, each tried once after a warm-up."""
+    """Batch size at which a peer is fastest; each is tried once after a warm-up."""
     child.ask("encode", texts=texts[:32])
     times = {
         size: child.time_ms("encode", texts=texts, batch_size=size)
@@ -134,7 +131,7 @@ def comparison(
 def least_ms(
     own: Child, texts: list[str], bounds: Bounds, precision: str
 ) -> tuple[float, str]:
-    """Least time of an encoding by the tokens alone, padding not counted."""
+    """Least time of encoding the texts without padding, and the bound that sets it."""
     model = Transformer()
     lengths = [own.ask("tokenize", text=text) for text in texts]
     flops = sum(model.flops(n) for n in lengths)
@@ -144,7 +141,7 @@ def least_ms(
 def bound_rows(
     least: tuple[float, str], ms: dict[str, Milliseconds], precision: str
 ) -> list[Row]:
-    """How near we are to the bound, and how much it leaves over the default peer."""
+    """Rows of our share of the bound, and of the most that it leaves to gain."""
     rows = [nearness("catalogue", "own", float(np.median(ms["own"])), least)]
     if (default := ms.get(f"{DEFAULT}, default")) is not None:
         most = exact(float(np.median(default)) / least[0])

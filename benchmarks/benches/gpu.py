@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.benches.request import EXACT, own_rows, units
+from benchmarks.benches.request import EXACT, own_rows, qualities
 from benchmarks.benches.vectors import DIM, synthetic
 from benchmarks.benches.vectors import turn as search
 from benchmarks.bounds import SHARE, Bounds, Transformer
@@ -18,9 +18,9 @@ from benchmarks.peers import (
     Milliseconds,
     NotRun,
     interleave,
-    settled_turn,
     start_on_gpu,
     start_own,
+    warm_turn,
 )
 from benchmarks.report import Row, exact, not_run
 from recsys_lib.data.movielens import load_movielens
@@ -29,13 +29,13 @@ from recsys_lib.latency.timing import ratio
 from recsys_lib.metrics.intervals import bootstrap_interval
 
 DEFAULT, HALF = "st-gpu", "st-gpu-bf16"
-TOLD = {DEFAULT: "sentence-transformers", HALF: "the same in bf16, batches of 256"}
+LABELS = {DEFAULT: "sentence-transformers", HALF: "the same in bf16, batches of 256"}
 FASTER_THAN_DEFAULT, OVER_REPLAY = 3.5, 1.25
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often: requests, catalogues, searches; and reviews and vectors."""
+    """Numbers of requests, catalogues and searches; of reviews and vectors."""
 
     requests: int
     catalogues: int
@@ -64,14 +64,14 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
             try:
                 children[name] = stack.enter_context(start_on_gpu(name))
             except NotRun as reason:
-                rows.append(not_run("gpu", TOLD[name], reason))
+                rows.append(not_run("gpu", LABELS[name], reason))
         rows += one_text(children, rounds.requests)
         rows += catalogue(children, rounds, *rates)
     return rows + searches(rounds)
 
 
 def rate_rows(tflops: float, gbytes_per_s: float) -> list[Row]:
-    """What the GPU allows."""
+    """Rows of the best rates of the GPU."""
     return [
         Row("gpu", "matrix product, bfloat16", exact(tflops), "TFLOP/s"),
         Row("gpu", "copying, read and written", exact(gbytes_per_s), "GB/s"),
@@ -79,10 +79,10 @@ def rate_rows(tflops: float, gbytes_per_s: float) -> list[Row]:
 
 
 def one_text(children: dict[str, Child], n: int) -> list[Row]:
-    """Rows of one text to its vector: ours, the peers over us, we over the graph."""
+    """Rows of encoding one text: ours, peers over ours, ours over its bare graph."""
     items = load_movielens().items["text"].tolist()
     texts = [str(x) for x in np.random.default_rng(0).permutation(items)]
-    for child in children.values():  # every length is met: each graph is recorded
+    for child in children.values():  # every length once, so that each graph is recorded
         child.turn_ms("request", [{"text": text} for text in texts])
     turns = {name: partial(turn, child, texts) for name, child in children.items()}
     turns["replay"] = partial(replays, children["own"], texts)
@@ -93,8 +93,8 @@ def one_text(children: dict[str, Child], n: int) -> list[Row]:
         Row("gpu", f"one text, {row.name}", row.value, row.unit)
         for row in own_rows(ms["own"], "")
     ]
-    for name in (name for name in TOLD if name in ms):
-        label = f"one text, p50, {TOLD[name]} / own, after other work"
+    for name in (name for name in LABELS if name in ms):
+        label = f"one text, p50, {LABELS[name]} / own, after other work"
         rows.append(Row("gpu", label, ratio(cold[name], cold["own"])))
     for quantile in (0.5, 0.99):
         over = ratio(ms["own"], ms["replay"], quantile=quantile)
@@ -102,9 +102,9 @@ def one_text(children: dict[str, Child], n: int) -> list[Row]:
         most = OVER_REPLAY if quantile == 0.5 else None
         note = f"replay {np.quantile(ms['replay'], quantile):.3f} ms"
         rows.append(Row("gpu", label, over, target=most, at_most=True, note=note))
-        for name in (name for name in TOLD if name in ms):
+        for name in (name for name in LABELS if name in ms):
             over = ratio(ms[name], ms["own"], quantile=quantile)
-            label = f"one text, p{100 * quantile:.0f}, {TOLD[name]} / own"
+            label = f"one text, p{100 * quantile:.0f}, {LABELS[name]} / own"
             least = FASTER_THAN_DEFAULT if name == DEFAULT else None
             note = f"{np.quantile(ms[name], quantile):.2f} ms"
             rows.append(Row("gpu", label, over, target=least, note=note))
@@ -112,21 +112,21 @@ def one_text(children: dict[str, Child], n: int) -> list[Row]:
 
 
 def ask(child: Child, texts: list[str], i: int) -> float:
-    """Time of a text after others have used processor and GPU."""
+    """Time of a text after other work on processor and GPU."""
     return child.time_ms("request", text=texts[i % len(texts)])
 
 
 def turn(child: Child, texts: list[str], i: int) -> Milliseconds:
     """Times of the texts of round i in a row."""
-    return settled_turn(
+    return warm_turn(
         child, "request", lambda number: {"text": texts[number % len(texts)]}, i
     )
 
 
 def replays(own: Child, texts: list[str], i: int) -> Milliseconds:
-    """Times of the graph that the first text of round i runs, and of nothing else."""
+    """Times of the bare graph of the first text of round i."""
     own.ask("lay_ready", text=texts[i * IN_A_ROW % len(texts)])
-    return settled_turn(own, "replay", lambda _: {}, i)
+    return warm_turn(own, "replay", lambda _: {}, i)
 
 
 def catalogue(
@@ -147,12 +147,12 @@ def catalogue(
     per_s = bootstrap_interval(len(texts) / ms["own"] * 1e3, statistic="median")
     note = f"{len(texts):,} reviews; {' '.join(own.ask('engine'))}"
     rows = [Row("gpu", "catalogue, own", per_s, "texts/s", note=note)]
-    cosines = qualities(children, texts)
-    for name in (name for name in TOLD if name in ms):
+    cosines = qualities(children, texts, default=DEFAULT)
+    for name in (name for name in LABELS if name in ms):
         note = f"{np.median(len(texts) / ms[name] * 1e3):,.0f} texts/s"
         note += f"; mean cosine {cosines[name]:.5f}"
         least = FASTER_THAN_DEFAULT if name == DEFAULT else None
-        label = f"catalogue, {TOLD[name]} / own"
+        label = f"catalogue, {LABELS[name]} / own"
         over = ratio(ms[name], ms["own"])
         rows.append(Row("gpu", label, over, target=least, note=note))
     if "own" in cosines:
@@ -162,22 +162,10 @@ def catalogue(
     return rows + bound_rows(ms, lengths, tflops, gbytes_per_s)
 
 
-def qualities(children: dict[str, Child], texts: list[str]) -> dict[str, float]:
-    """Mean cosine of each child's vectors to those of the peer in float32."""
-    if DEFAULT not in children:
-        return {}
-    vectors = {}
-    for name, child in children.items():
-        child.ask("encode", save=FOLDER / f"gpu-{name}.npy", texts=texts)
-        vectors[name] = units(FOLDER / f"gpu-{name}.npy")
-    exactly = vectors[DEFAULT]
-    return {name: float((x * exactly).sum(1).mean()) for name, x in vectors.items()}
-
-
 def bound_rows(
     ms: dict[str, Milliseconds], lengths: list[int], tflops: float, gbytes_per_s: float
 ) -> list[Row]:
-    """How near the catalogue is to the GPU's arithmetic, and what it waits for."""
+    """Rows of the catalogue's share of the GPU's bound, and of its two parts."""
     flops = sum(Transformer().flops(n) for n in lengths)  # padding is not counted
     bounds = Bounds({"bfloat16": 1e3 * tflops}, gbytes_per_s)
     least, bound = bounds.least_ms(flops, 2 * Transformer().weights, "bfloat16")

@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.bounds import BYTES, Bounds, Transformer, nearness, pass_row
 from benchmarks.peers import (
@@ -27,8 +25,8 @@ from recsys_lib.metrics.intervals import bootstrap_interval
 
 PEERS = ("st-torch", "st-torch-bf16", "st-onnx", "st-onnx-int8", "st-openvino")
 DEFAULT = "st-torch"
-MANY_MS = 80.0  # a peer slower than this is asked in fewer rounds
-EXACT, CLOSE = 0.999, 0.99  # least mean cosine to float32 of the two classes of quality
+MANY_MS = 80.0  # a peer slower than this is measured in fewer rounds
+EXACT, CLOSE = 0.999, 0.99  # least mean cosine to float32, of two classes of quality
 FASTER_THAN_DEFAULT, FASTER_THAN_BEST, OVER_FORWARD, OVER_EVERY_ITEM = (
     3.5,
     1.3,
@@ -39,10 +37,13 @@ FASTER_THAN_DEFAULT, FASTER_THAN_BEST, OVER_FORWARD, OVER_EVERY_ITEM = (
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often: requests in all, of slow peers, and of the every-item program.
+    """Numbers of requests.
 
     Attributes:
-        every_item_of: Items that the program encodes; the target is meant for all.
+        many: To each peer.
+        few: To slow peers.
+        every_item: To the program that encodes every item.
+        every_item_of: Items that this program encodes; the target is for all of them.
     """
 
     many: int
@@ -61,7 +62,7 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
     texts = [str(x) for x in np.random.default_rng(0).permutation(items)]
     with ExitStack() as stack:
         own = stack.enter_context(start_own())
-        table = FOLDER / "items.npy"  # of all: encoding it is another bench
+        table = FOLDER / "items.npy"  # one table for all: encoding it is another bench
         own.ask("encode", save=table, texts=items)
         own.ask("prepare", path=str(table))
         peers, rows = start_peers(stack, "request", path=str(table))
@@ -78,10 +79,10 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
 def start_peers(
     stack: ExitStack, bench: str, **prepare: Any
 ) -> tuple[dict[str, Child], list[Row]]:
-    """Start the peers, which end with the stack; a row for each that cannot be.
+    """Start the peers; make a row for each that cannot be started.
 
     Args:
-        stack: Closes them.
+        stack: Ends them.
         bench: For the rows.
         **prepare: Arguments of their preparation, if they need one.
     """
@@ -98,27 +99,24 @@ def start_peers(
     return children, missing
 
 
-def qualities(children: Mapping[str, Child], texts: list[str]) -> dict[str, float]:
+def qualities(
+    children: Mapping[str, Child], texts: list[str], *, default: str = DEFAULT
+) -> dict[str, float]:
     """Mean cosine of each child's vectors to the float32 ones of the default peer."""
+    if default not in children:
+        return {}
     vectors = {}
     for name, child in children.items():
         file = FOLDER / f"{name}.npy"
         child.ask("encode", save=file, texts=texts)
-        vectors[name] = units(file)
-    reference = vectors.get(DEFAULT)
-    if reference is None:
-        return {}
+        loaded = np.load(file).astype(np.float64)
+        vectors[name] = loaded / np.linalg.norm(loaded, axis=1, keepdims=True)
+    reference = vectors[default]
     return {name: float((x * reference).sum(1).mean()) for name, x in vectors.items()}
 
 
-def units(file: Path) -> npt.NDArray[np.float64]:
-    """Load vectors (n, dim) and bring each to length 1."""
-    vectors = np.load(file).astype(np.float64)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
 def agreement(children: Mapping[str, Child], texts: list[str]) -> list[Row]:
-    """Share of the ten films of the float32 peer that we answer, text by text."""
+    """Row of the share of the float32 peer's ten films that we return, text by text."""
     if DEFAULT not in children:
         return []
     pairs = [
@@ -135,7 +133,7 @@ def against_peers(
     rounds: Rounds,
     cosines: Mapping[str, float],
 ) -> list[Row]:
-    """Rows of our latency, and of each peer's over ours."""
+    """Rows of our latency, and of each peer's divided by ours."""
     calls = {name: partial(ask, child, texts) for name, child in children.items()}
     trial = interleave(calls, rounds=3)
     slow = {name for name, ms in trial.items() if np.median(ms) > MANY_MS}
@@ -159,7 +157,7 @@ def against_peers(
 
 
 def headroom(peer: Child, texts: list[str], n: int, *, name: str) -> Row:
-    """Most that anyone could gain over a peer who adds nothing to its engine's pass."""
+    """Row of a peer's request over the bare pass of its engine: the most to gain."""
     calls = {
         "request": partial(ask, peer, texts),
         "forward": partial(bare_pass, peer, texts),
@@ -172,7 +170,7 @@ def headroom(peer: Child, texts: list[str], n: int, *, name: str) -> Row:
 def fastest_equal(
     ms: Mapping[str, Milliseconds], cosines: Mapping[str, float]
 ) -> str | None:
-    """Name of the fastest peer of our class of quality or above, if there is one.
+    """Name of the fastest peer of our class of quality or a better one, if any.
 
     Args:
         ms: Times by name; a peer's setting may follow its name and a comma.
@@ -188,7 +186,7 @@ def fastest_equal(
 
 
 def class_of(cosine: float) -> float:
-    """Least mean cosine of the class: of float32 and bfloat16, or of int8."""
+    """Least mean cosine of a class: that of float32 and bfloat16, or that of int8."""
     return EXACT if cosine >= EXACT else CLOSE
 
 
@@ -227,7 +225,7 @@ def ratio_rows(
 
 
 def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
-    """Rows of our request over the bare pass, and of its stages beside their bounds."""
+    """Rows of our request over the bare pass, and of its stages and their bounds."""
 
     def tokenize(i: int) -> float:
         return own.time_ms("tokenize", text=texts[i % len(texts)])
@@ -239,7 +237,7 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     calls |= {"tokenize": tokenize, "nearest": nearest}
     calls["forward"] = partial(bare_pass, own, texts)
     product = {"forward": calls["forward"], "product": lambda i: own.time_ms("product")}
-    # Apart: its 42 MB would push out of the caches what a request needs.
+    # Measured apart: its 42 MB would push what a request needs out of the caches.
     try:
         ms = interleave(calls, rounds=n)
         ms["product"] = interleave(product, rounds=n)["product"]
@@ -252,7 +250,7 @@ def stages(own: Child, texts: list[str], n: int, bounds: Bounds) -> list[Row]:
     note = "near 1: the tail is the pass's own"
     rows.append(Row("request", label.replace("p50", "p99"), tail, note=note))
     parts = sum(ms[x] for x in ("tokenize", "forward", "nearest"))
-    note = "what no request can go below: its stages, each timed apart"
+    note = "least time of a request: its stages, each timed apart"
     floor = ratio(parts, ms["forward"])
     rows.append(Row("request", "p50, own stages / bare forward pass", floor, note=note))
     for name in ("tokenize", "forward", "nearest", "product"):

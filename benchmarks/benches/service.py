@@ -1,4 +1,4 @@
-"""The service over HTTP: saturation beside its peers, latency below it, order above."""
+"""The service over HTTP: saturation, latency below it, overload above it, and peers."""
 
 import json
 import sys
@@ -38,13 +38,13 @@ from recsys_lib.serving.child_service import (
     running_service,
 )
 
-DEADLINE_S = 1.0  # the service's own; an answer later than it does not count
-SLACK_S = 0.1  # what the network and the sender may add to the deadline
+DEADLINE_S = 1.0  # of the service; a later answer does not count
+SLACK_S = 0.1  # added to the deadline for network and sender
 REST_S = 1.5  # after an overload: queues drain
-QUEUED_MS = 200.0  # a latency that tells of a queue
-BURST, BURST_PER_S = 30, 1000.0  # all at once: how fast they drain starts the search
-ALONE_PER_S = 5.0  # seldom enough that none meets another
-IDEAL = "a simulated queue of the times that requests take alone: what waiting costs"
+QUEUED_MS = 200.0  # a higher latency means a queue
+BURST, BURST_PER_S = 30, 1000.0  # sent at once; their rate of answers starts a search
+ALONE_PER_S = 5.0  # so few that no two overlap
+IDEAL = "a simulated queue with the times of single requests: the cost of waiting"
 OVER_TUTORIAL, OVER_SWAPPED, P99_MS, GROWTH, RETURN = 8.0, 2.5, 20.0, 1.05, 1.25
 
 
@@ -62,7 +62,7 @@ QUICK, FULL = Amount(1, 2.0, 4.0), Amount(3, 4.0, 12.0)
 
 @dataclass(frozen=True)
 class Service:
-    """A service that runs, and the requests to send it in turn."""
+    """A running service, and the requests to send it in turn."""
 
     child: ChildService
     bodies: list[dict[str, str]]
@@ -73,7 +73,7 @@ class Service:
         return float(psutil.Process(self.child.pid).memory_info().rss / 1e6)
 
     def load(self, rate_per_s: float, seconds: float, **options: Any) -> HttpLoad:
-        """Send recommendations' requests in an open loop, with its other options."""
+        """Send requests for recommendations in an open loop, with its options."""
         return self._send("/recommend", self.bodies, rate_per_s, seconds, options)
 
     def health(self, rate_per_s: float, seconds: float) -> HttpLoad:
@@ -100,7 +100,7 @@ class Service:
 
 
 def run(bounds: Bounds, *, quick: bool) -> list[Row]:
-    """Measure our service, ours with the peer's encoder, and the tutorial's."""
+    """Measure our service, the same with the peer's encoder, and the tutorial's."""
     amount = QUICK if quick else FULL
     rows: list[Row] = []
     with ExitStack() as stack:
@@ -126,10 +126,10 @@ def start(name: str, stack: ExitStack) -> Service:
 
     Args:
         name: "own", "swapped" or "tutorial".
-        stack: Stops it when it is left.
+        stack: Stops it.
 
     Raises:
-        NotRun: If its packages cannot be had.
+        NotRun: If its packages cannot be installed.
         ServiceFailed: If it ends before it listens.
     """
     items = load_movielens().items
@@ -142,7 +142,7 @@ def start(name: str, stack: ExitStack) -> Service:
         ids = [str(item) for item in items["item_id"]]
         catalogue.write_text(json.dumps({"ids": ids, "texts": texts}))
         python = peers_python(FOLDER / "peers-env", REQUIREMENTS)
-        command = [python, "-m", f"benchmarks.{name}_service", catalogue]
+        command = [python, "-m", f"benchmarks.children.{name}_service", catalogue]
     log, env = FOLDER / f"{name}-service.log", child_environment()
     running = running_service(command, log=log, cwd=ROOT, env=env)
     return Service(stack.enter_context(running), bodies)
@@ -160,7 +160,7 @@ def saturations(
 
 
 def _saturation_per_s(service: Service, step_s: float, _: int) -> float:
-    """Search with even gaps: a Poisson stream of seconds is itself 4 % off its rate."""
+    """Search with even gaps: a Poisson stream of seconds is 4 % off its rate."""
 
     def offer(rate_per_s: float) -> HttpLoad:
         load = service.load(rate_per_s, step_s, arrivals="uniform")
@@ -175,7 +175,7 @@ def _saturation_per_s(service: Service, step_s: float, _: int) -> float:
 
 
 def saturation_rows(rates: Mapping[str, Milliseconds]) -> list[Row]:
-    """Rows of saturation, and of ours over each other's."""
+    """Rows of each saturation, and of ours over the others."""
     rows = []
     for name, per_s in rates.items():
         median = bootstrap_interval(per_s, statistic="median")
@@ -189,7 +189,7 @@ def saturation_rows(rates: Mapping[str, Milliseconds]) -> list[Row]:
 
 
 def latency_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
-    """Rows at half of saturation, and of the empty route at the same rate."""
+    """Rows of latency at half of saturation, and of the empty route at that rate."""
     load, empty = own.load(per_s / 2, amount.run_s), own.health(per_s / 2, amount.run_s)
     found, bare = summarize(load.latency_ms), summarize(empty.latency_ms)
     alone = own.load(ALONE_PER_S, amount.run_s, arrivals="uniform")
@@ -209,14 +209,14 @@ def latency_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
 
 
 def _as_if_alone(load: HttpLoad, alone: HttpLoad) -> LoadResult:
-    """The same arrivals, were each served as fast as one that meets no other."""
+    """Simulate the same arrivals with the service times of single requests."""
     services_s = alone.service_ms[alone.ok] / 1e3
     drawn_s = np.random.default_rng(0).choice(services_s, len(load.intended_s))
     return simulate_queue(load.intended_s, drawn_s, servers=usable_cores())
 
 
 def overload_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
-    """Rows at twice the saturation: answered or refused, memory, and afterwards."""
+    """Rows of twice the saturation: answers, refusals, memory, latency afterwards."""
     own.load(2 * per_s, amount.step_s)  # memory grows once, to its working size
     before_mb = own.rss_mb
     load = own.load(2 * per_s, amount.run_s)
@@ -235,7 +235,7 @@ def overload_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
 
 
 def burst_row(own: Service, per_s: float, amount: Amount) -> Row:
-    """The p99 after a burst over that before, in rounds: one alone is mostly noise."""
+    """Row of the p99 after a burst over that before, in rounds against noise."""
 
     def p99_ms() -> float:
         load = own.load(per_s / 2, amount.run_s / 2, seed=1)
@@ -248,10 +248,10 @@ def burst_row(own: Service, per_s: float, amount: Amount) -> Row:
         own.load(2 * per_s, amount.step_s)
         time.sleep(REST_S)
         p99s_ms.append((before_ms, p99_ms()))
-    told = ", ".join(f"{before:.1f} to {after:.1f}" for before, after in p99s_ms)
+    shown = ", ".join(f"{before:.1f} to {after:.1f}" for before, after in p99s_ms)
     ratios = [after / before for before, after in p99s_ms]
     back = bootstrap_interval(ratios, statistic="median")
-    return _at_most("p99 after the burst / before", back, RETURN, f"p99 {told} ms")
+    return _at_most("p99 after the burst / before", back, RETURN, f"p99 {shown} ms")
 
 
 def settled_share(load: HttpLoad) -> Interval:

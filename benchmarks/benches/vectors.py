@@ -1,4 +1,4 @@
-"""200,000 vectors: one query at a time, the recall beside the time.
+"""200,000 vectors: time and recall of one query at a time.
 
 The vectors are synthetic: 2,000 clusters of low rank, with noise.
 """
@@ -17,9 +17,9 @@ from benchmarks.peers import (
     Milliseconds,
     NotRun,
     interleave,
-    settled_turn,
     start_own,
     start_peer,
+    warm_turn,
 )
 from benchmarks.report import Row, not_run
 from recsys_lib.latency.timing import ratio
@@ -30,8 +30,8 @@ DIM, RANK, K = 384, 48, 10
 N_CENTRES, SPREAD, NOISE = 2000, 0.6, 0.35
 OWN = ("flat", "int8", "binary", "hnsw")
 PEERS = ("numpy", "usearch")
-WIDTHS = (32, 64, 128, 256, 512, 1024)  # of usearch: the narrowest of enough recall
-CODE_BYTES = 64  # of signs, of `binary`
+WIDTHS = (32, 64, 128, 256, 512, 1024)  # of usearch; the first with enough recall
+CODE_BYTES = 64  # of the signs of a vector in `binary`
 FASTER_THAN_FLAT, LEAST_RECALL = 20.0, 0.95
 
 
@@ -64,9 +64,9 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         ms = {x: np.median(taken.reshape(-1, IN_A_ROW), 1) for x, taken in ms.items()}
         calls = {x: partial(ask, child, n_queries) for x, child in children.items()}
         cold = interleave(calls, rounds=rounds // IN_A_ROW, warmup=1)
-        met = children["hnsw"].ask("distances", k=K) if "hnsw" in children else 0
+        compared = children["hnsw"].ask("distances", k=K) if "hnsw" in children else 0
     rows += comparison(ms, recalls, n_items) + cold_rows(cold)
-    return rows + bound_rows(ms, n_items, met, bounds)
+    return rows + bound_rows(ms, n_items, compared, bounds)
 
 
 def synthetic(n: int, *, seed: int) -> npt.NDArray[np.float32]:
@@ -91,21 +91,21 @@ def ask(child: Child, n_queries: int, i: int) -> float:
 
 
 def turn(child: Child, n_queries: int, i: int) -> Milliseconds:
-    """Times of the searches of round i, once the codes are back in the caches."""
-    return settled_turn(
+    """Times of the searches of round i, with the codes in the caches."""
+    return warm_turn(
         child, "search", lambda number: {"number": number % n_queries, "k": K}, i
     )
 
 
 def recall(child: Child, truth: npt.NDArray[np.int64]) -> Interval:
-    """Share of the true nearest that a child finds, over all queries."""
+    """Share of the true neighbours that a child finds, over all queries."""
     found = [child.ask("search", number=i, k=K) for i in range(len(truth))]
     pairs = zip(found, truth.tolist(), strict=True)
     return bootstrap_interval([len({*a} & {*b}) / K for a, b in pairs])
 
 
 def widen(usearch: Child, truth: npt.NDArray[np.int64]) -> Interval:
-    """Set the peer's search as narrow as the asked recall allows."""
+    """Set the peer's narrowest search that reaches the recall; return its recall."""
     for width in WIDTHS:
         usearch.ask("widen", candidates=width)
         found = recall(usearch, truth)
@@ -136,7 +136,7 @@ def comparison(
 
 
 def cold_rows(ms: dict[str, Milliseconds]) -> list[Row]:
-    """Rows of the factors over our flat index where other work has used the caches."""
+    """Rows of the factors over our flat index after other work has used the caches."""
     note = "caches emptied by the others before each query"
     return [
         Row("vectors", f"flat / {x}, cold", ratio(ms["flat"], ms[x]), note=note)
@@ -146,14 +146,14 @@ def cold_rows(ms: dict[str, Milliseconds]) -> list[Row]:
 
 
 def bound_rows(
-    ms: dict[str, Milliseconds], n_items: int, met: float, bounds: Bounds
+    ms: dict[str, Milliseconds], n_items: int, compared: float, bounds: Bounds
 ) -> list[Row]:
-    """How near each full scan is to reading its codes once, and the graph to its own.
+    """Rows of each scan's share of the time to read its codes, and of the graph's.
 
     Args:
         ms: Times by kind.
         n_items: In each index.
-        met: Vectors that a query of the graph is compared with.
+        compared: Vectors that a query is compared with in the graph, on average.
         bounds: Of the machine.
     """
     code_bytes = {"flat": 4 * DIM, "int8": DIM, "binary": CODE_BYTES}
@@ -164,7 +164,7 @@ def bound_rows(
         median = float(np.median(ms[name]))
         rows.append(nearness("vectors", f"scan of {name}", median, least))
     if "hnsw" in ms:
-        label = f"walk of hnsw, {met:,.0f} vectors one after the other"
-        least = bounds.least_ms(2 * met * DIM, 2 * met * DIM)  # bfloat16
+        label = f"walk of hnsw, {compared:,.0f} vectors one after the other"
+        least = bounds.least_ms(2 * compared * DIM, 2 * compared * DIM)  # bfloat16
         rows.append(nearness("vectors", label, float(np.median(ms["hnsw"])), least))
     return rows

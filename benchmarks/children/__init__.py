@@ -1,1 +1,1 @@
-"""Programs that run in processes of their own and are measured from outside."""
+"""Programs that run in processes of their own and are measured there."""

@@ -1,7 +1,7 @@
 """Encoders on a GPU, each in a process of its own: ``python -m`` with its name.
 
-Each offers ``request(text)`` and ``encode(texts, batch_size)``; ours also what it is
-made of: the bare replay of its graph, and tokenising and passes apart.
+Each offers ``request(text)`` and ``encode(texts, batch_size)``; ours also its parts:
+the bare replay of its graph, tokenising, and passes.
 """
 
 import sys
@@ -80,7 +80,7 @@ def gbytes_per_s(n_bytes: int = 2**32, repeats: int = 10) -> float:
 def sentence_transformers(
     batch_size: int | None = None, **model_kwargs: Any
 ) -> Operations:
-    """The peer, at its default batch size or another."""
+    """sentence-transformers, at its default batch size or another."""
     from sentence_transformers import SentenceTransformer
 
     options: dict[str, Any] = {"device": "cuda", "model_kwargs": model_kwargs}
@@ -99,7 +99,7 @@ def sentence_transformers(
 
 
 def _best_s(call: Callable[[], object], repeats: int) -> float:
-    """Least of several times, by the GPU's clock."""
+    """Least of several times in seconds, by the GPU's clock."""
     import torch
 
     times = []

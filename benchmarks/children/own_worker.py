@@ -1,9 +1,9 @@
 """Our library in a process of its own: ``python -m`` with OPTIONS.
 
-OPTIONS is the JSON of the keywords of `load_encoder`, or the kind of an index. The
-operations are the peers', and ``tokenize`` with ``forward``: the bare pass, its
-tokens laid ready before the clock. As the service does, the encoder knows some of the
-texts to come: ``sample`` names them, "films" or "reviews".
+OPTIONS is the JSON of the keywords of `load_encoder`, or of `build_index` with a
+``kind``. The operations are those of the peers, and ``tokenize`` and ``forward``: the
+bare pass over the tokens of the last text. Like the service's, the encoder is
+calibrated on a sample of the texts: ``sample`` is "films" or "reviews".
 """
 
 import json
@@ -38,9 +38,7 @@ def text_operations(sample: str = "films", **options: Any) -> Operations:
         return indexes[0].search(encoder.encode([text]), k).items[0].tolist()
 
     def encode(texts: Sequence[str], batch_size: int | None = None) -> Any:
-        return encoder.encode(
-            texts, **({"batch_size": batch_size} if batch_size else {})
-        )
+        return encoder.encode(texts, batch_size=batch_size)
 
     def engine() -> list[str]:
         return [encoder.engine, encoder.precision]
@@ -97,7 +95,7 @@ def vector_operations(kind: Any, **options: Any) -> Operations:
 
 
 def make(options: dict[str, Any]) -> Callable[[], Operations]:
-    """Operations of an index where a kind is named, of an encoder otherwise."""
+    """Operations of an index if the options have a kind, else of an encoder."""
     offered = vector_operations if "kind" in options else text_operations
     return lambda: offered(**options)
 

@@ -1,8 +1,8 @@
-"""The peers, each in a process of their environment: ``python -m`` with its name.
+"""The peers, each in a process in their environment: ``python -m`` with its name.
 
 Every text peer offers ``prepare(path)``, ``request(text, k)`` and ``encode(texts,
 batch_size)``; every vector peer ``prepare(path, queries)`` and ``search(number,
-k)``, the paths naming tables of vectors.
+k)``, the paths being of tables of vectors.
 """
 
 import sys
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children.worker import Operations, serve
+from benchmarks.peers import FOLDER
 
-MAX_LENGTH = 128  # tokens, as of our encoder: equal work
-EXPORTS = Path(__file__).resolve().parents[1] / "_build" / "bench" / "models"
+MAX_LENGTH = 128  # tokens, as in our encoder
+EXPORTS = FOLDER / "models"
 
 
 def minilm_folder() -> str:
@@ -35,7 +36,7 @@ def sentence_transformers(backend: Any, **model_kwargs: Any) -> Operations:
         ready[:] = [model.preprocess([text])]
 
     def forward() -> None:
-        """The bare pass of the engine, its tokens laid ready before the clock."""
+        """The bare pass of the engine over the tokens of the last text."""
         import torch
 
         with torch.inference_mode():
@@ -46,7 +47,7 @@ def sentence_transformers(backend: Any, **model_kwargs: Any) -> Operations:
 
 
 def load_model(backend: Any = "torch", **model_kwargs: Any) -> Any:
-    """The model in sentence-transformers; with no argument, its default."""
+    """The model in sentence-transformers, by default with its default engine."""
     from sentence_transformers import SentenceTransformer
 
     folder = minilm_folder() if backend == "torch" else exported(backend)
@@ -71,7 +72,7 @@ def exported(backend: Any) -> str:
 
 
 def onnx_int8() -> Operations:
-    """Dynamic quantisation for this processor, as the manual of its library has it."""
+    """Dynamic quantisation for this processor, as its library's manual says."""
     from sentence_transformers import (
         SentenceTransformer,
         export_dynamic_quantized_onnx_model,

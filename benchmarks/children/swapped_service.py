@@ -13,7 +13,7 @@ from recsys_lib.serving.web_server import serve
 
 
 class PeerEncoder:
-    """sentence-transformers with our encoder's method."""
+    """sentence-transformers as an encoder of our service."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""The usual tutorial: a FastAPI route, sentence-transformers once for each request."""
+"""The service of the usual tutorial: FastAPI, and sentence-transformers per request."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from benchmarks.children.peer_worker import load_model
 
 
 class Query(BaseModel):
-    """A text, and how many items are wanted."""
+    """A text, and the number of items to return."""
 
     text: str
     k: int = 10

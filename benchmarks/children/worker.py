@@ -1,4 +1,4 @@
-"""The side of a child process: one JSON line in, one out, the clock inside the child.
+"""A child process: reads requests and writes replies, a JSON line each, and times them.
 
 Needs the standard library and NumPy only, so that it runs in the peers' environment.
 """
@@ -30,15 +30,15 @@ def answer_requests(
 
     A request is ``{"op": name, "save": path or None, "args": {...}}``; its reply holds
     "ms", the time of the operation alone, and "value", its JSON. An array is saved in
-    the file named by "save", if any. With {"turn": [args, ...]} in place of "args" the
-    operation runs once for each, one after the other, and "ms" is a list. What fails
+    the file named by "save", if any. With {"turn": [args, ...]} instead of "args" the
+    operation runs once for each, one after the other, and "ms" is a list. A failure
     replies {"error": reason}.
 
     Args:
-        make: Loads what is measured; the first reply says whether it could.
+        make: Loads what is measured; the first reply says whether it succeeded.
         lines: Requests.
-        replies: Where to answer.
-        clock: Seconds.
+        replies: Receives the answers.
+        clock: Gives seconds.
     """
     try:
         operations = make()
@@ -54,13 +54,13 @@ def answer_requests(
 
 
 def serve(make: Callable[[], Operations]) -> None:
-    """Answer on the process's own pipes; what libraries print goes to stderr.
+    """Answer on the process's own pipes; output of libraries goes to stderr.
 
-    The collector rests once all is loaded: samples are of the calls, not of garbage.
+    The garbage collector is off after loading, so that it is in no sample.
     """
     _end_with_parent()
 
-    def make_and_rest() -> Operations:
+    def make_and_stop_collecting() -> Operations:
         operations = make()
         gc.collect()
         gc.disable()
@@ -68,11 +68,11 @@ def serve(make: Callable[[], Operations]) -> None:
 
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    answer_requests(make_and_rest, lines=sys.stdin, replies=replies)
+    answer_requests(make_and_stop_collecting, lines=sys.stdin, replies=replies)
 
 
 def _end_with_parent() -> None:
-    """A stopped process would outlive a bench that was killed, with all its memory."""
+    """End with the bench: a stopped process would outlive one that was killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
     runner.add_argument("--dataset", default="", help="a folder with your own data")
     runner.add_argument("--parameters", default="", help='more, such as "seed=1"')
-    runner.add_argument("--again", default="", help="chapters to measure anew")
+    runner.add_argument("--again", default="", help="chapters to measure again")
     part = verbs.add_parser("run", help="execute what changed", parents=[runner])
     part.add_argument(
         "--hardware", default="", help="class of the machine, if this uses a part of it"

@@ -158,7 +158,11 @@ def _results(
 def advice(fell: Iterable[Judgement]) -> list[str]:
     """What to do about timed verdicts that fall; empty if none of them is timed."""
     command = again_command(fell)
-    return [f"A timed one may be bad luck: {command} measures anew."] if command else []
+    return (
+        [f"A timed one may be bad luck: {command} measures it again."]
+        if command
+        else []
+    )
 
 
 def select_chapters(

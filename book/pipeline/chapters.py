@@ -11,22 +11,25 @@ import jupytext
 from nbformat.v4 import new_markdown_cell
 
 NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data may lack
-    "movielens": "published results that are of MovieLens are not reproduced",
+    "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
-    "ratings": "no rating lies below the median, so nothing is known to be disliked",
+    "ratings": "no rating is below the median, so no dislikes are known",
 }
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
 
 class BookError(Exception):
-    """Something that must not be printed in the book; the message names where."""
+    """A fault that stops the book; the message names its place."""
 
 
 @dataclass(frozen=True)
 class Chapter:
     """One MyST notebook, `chapters/NN_name.md`; its records are cited as `chN.name`.
 
-    Cells tagged `needs-...` for something that the data lack are left out, with a note.
+    Attributes:
+        path: Of the notebook.
+        lacks: What the data lack; cells tagged `needs-...` for it are left out, with a
+            note.
     """
 
     path: Path
@@ -84,7 +87,7 @@ class Chapter:
 
     @property
     def reads_records(self) -> bool:
-        """Whether it asks for the records of all other chapters, and so waits."""
+        """Whether it reads the records of all others, and so runs after them."""
         return "results" in self.parameters
 
 
@@ -96,7 +99,7 @@ def _constants(source: str) -> Iterator[tuple[str, object]]:
 
 
 def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Notebook]:
-    """The cells that can run; one note in place of each stretch that cannot."""
+    """The cells that can run; one note in place of each sequence that cannot."""
     last = ""
     for cell in cells:
         tags = cell.metadata.get("tags", [])
@@ -123,5 +126,5 @@ def find_chapters(folder: Path) -> list[Chapter]:
 
 @cache
 def _chapter(path: Path, _changed_ns: int) -> Chapter:
-    """One object for a file as it is now: to parse it takes a tenth of a second."""
+    """Parse a chapter once for each change; it takes a tenth of a second."""
     return Chapter(path)

@@ -19,7 +19,7 @@ class Results:
         records: chapter key -> record name -> record.
         facts: Facts about the run. `absent` lists the chapter keys left out of this
             build; their records show as a dash. `dataset` names the reader's data, and
-            `recorded` a run kept in `book/results`: both may lack records.
+            `recorded` a run of `book/results`: both may lack records.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Results:
 
     @property
     def may_lack_records(self) -> bool:
-        """Whether it is of a reader's data, or was recorded by other code."""
+        """Whether it is a run on a reader's data, or was recorded by other code."""
         return "dataset" in self.facts or "recorded" in self.facts
 
     def is_timed(self, reference: str) -> bool:
-        """Whether a citation names a record that is a time, or made of times."""
+        """Whether a citation names a record that is a time, or computed from times."""
         key, name = reference.split(".")[:2]
         return bool(self.records.get(key, {}).get(name, {}).get("timed"))
 

@@ -9,30 +9,31 @@ from pathlib import Path
 from recsys_lib.serving.capacity import Configuration, Objective, Search, choose
 
 ENCODERS = ("as it is", "half zero", "4 of 6 layers", "int8 model", "token table")
-
-
 KINDS = ("flat", "int8", "binary", "hnsw")
 
 
 def read_configurations(folder: Path) -> list[Configuration]:
-    """Every encoder of chapter 3's five optimisations with every index of chapter 3.
+    """Pair each encoder of chapter 4 with each index of chapter 3.
 
     Raises:
         ValueError: If the folder lacks a record, naming it.
     """
-    kept = _values(folder, "ch4") | _values(folder, "ch3")
+    values = _values(folder, "ch4") | _values(folder, "ch3")
 
     def search(kind: str) -> Search:
-        sizes = int(kept["films"]), int(kept[f"search_{kind}_items"])
-        ms = kept[f"small_{kind}_ms"], kept[f"search_{kind}_ms"]
-        return Search(kind, sizes, ms, kept[f"bytes_{kind}"], kept[f"recall_{kind}"])
+        sizes = int(values["films"]), int(values[f"search_{kind}_items"])
+        ms = values[f"small_{kind}_ms"], values[f"search_{kind}_ms"]
+        return Search(
+            kind, sizes, ms, values[f"bytes_{kind}"], values[f"recall_{kind}"]
+        )
 
     def configuration(name: str, kind: str) -> Configuration:
         ms, mb, recall = (
-            kept[f"{part}_{name.replace(' ', '_')}"] for part in ("ms", "mb", "recall")
+            values[f"{part}_{name.replace(' ', '_')}"]
+            for part in ("ms", "mb", "recall")
         )
         return Configuration(
-            name, search(kind), ms, kept["service_scv"], 1e6 * mb, recall
+            name, search(kind), ms, values["service_scv"], 1e6 * mb, recall
         )
 
     try:
@@ -42,18 +43,18 @@ def read_configurations(folder: Path) -> list[Configuration]:
 
 
 def _values(folder: Path, key: str) -> dict[str, float]:
-    """Values of one chapter's records, as the press saves them."""
+    """Values of one chapter's records by name."""
     path = folder / f"{key}.json"
     if not path.exists():
         raise ValueError(
-            f"the records of chapter {key[2:]} must lie in {folder}, and do not: "
+            f"{folder} must hold the records of chapter {key[2:]}; got none: "
             f"run `make book`, or name a folder that has them with RESULTS="
         )
     return {name: float(x["value"]) for name, x in json.loads(path.read_text()).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan for an objective, or what is missing to make one; 1 if unmet."""
+    """Print the plan; return 1 if none meets the objective, 2 without records."""
     parser = argparse.ArgumentParser(
         prog="recsys_lib.serving.plan", description=__doc__
     )

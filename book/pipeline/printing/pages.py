@@ -18,7 +18,7 @@ from recsys_lib.machine import Machine
 
 
 def foot(chapter: Chapter, run: Run) -> str:
-    """What this page was made of: fingerprint, parameters, run time, downloads."""
+    """The foot of a chapter: fingerprint, parameters, run time, downloads."""
     settings = ", ".join(
         f"{name.removeprefix('parameter ')} = {value}"
         for name, value in run.parts.items()
@@ -45,15 +45,15 @@ Take it with you
 
 
 def fallen_note(judgement: Judgement) -> str:
-    """What stands on a chapter's page, below the figure of a verdict that falls."""
+    """The note on a chapter's page about a verdict that falls."""
     claim = judgement.claim
     command = again_command([judgement])
-    advice = f" `{command}` measures anew." if command else ""
+    advice = f" `{command}` measures it again." if command else ""
     return f"""\
 :::{{admonition}} On this run a verdict falls
 :class: warning fallen
 {{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`: the verdict,
-*{claim.verdict}*, falls here. Its rule is {judgement.kind}, and asks
+*{claim.verdict}*, falls here. Its rule is {judgement.kind} and requires
 {judgement.broken}.{advice}
 :::
 """
@@ -64,7 +64,7 @@ def ledger(
     results: Results,
     recorded: Mapping[str, RecordedRun],
 ) -> str:
-    """Appendix B: every claim with its verdict, its records, and where it stands.
+    """Appendix B: every claim, its verdict, its records, and where the verdict stands.
 
     Args:
         judgements: Of this run, in the order of the page.
@@ -79,9 +79,9 @@ def ledger(
 
 What the source document claims, what was measured, and the form that holds:
 {verdicts}. Each verdict rests on a source, or on a rule over the recorded results. An
-*exact* rule names qualities, counts and identities, which are the same on every
-machine; a *timed* rule names times, or what is made of times. Both are judged on each
-run, and a verdict that falls is a finding about that machine or those data.
+*exact* rule compares qualities, counts or identities, which are the same on every
+machine; a *timed* rule compares times, or numbers computed from times. Both are judged
+on each run, and a verdict that falls is a finding about that machine or those data.
 
 | run | machine | profile, date | its code | verdicts |
 |---|---|---|---|---|
@@ -105,11 +105,11 @@ def _of_other_data(results: Results) -> str:
     if "dataset" not in results.facts:
         return ""
     return f"""
-:::{{admonition}} The verdicts are of the book's own data
+:::{{admonition}} The verdicts are about the book's own data
 :class: warning
-They were judged on MovieLens and the clothing reviews. The numbers below are of your
-data, {results.facts["dataset"]}. Where a rule does not hold on them, that is a finding
-about your data, and no fault.
+They were judged on MovieLens and the clothing reviews. The numbers below are from your
+data, {results.facts["dataset"]}. A rule that does not hold on them is a finding about
+your data, not a fault.
 :::
 """
 
@@ -140,15 +140,15 @@ def _claim(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
 
 
 def _stands(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
-    """This run and each recorded one, in a line; nothing for a claim with no rule."""
+    """The state in this run and in each recorded one; empty without a rule."""
     if judgement.state is State.NO_RULE:
         return ""
     states: dict[str, State] = {"this run": judgement.state}
     for name, run in recorded.items():
         states[name] = run.state(judgement.claim)
     condition = judgement.claim.condition
-    told = "; ".join(f"{name}: {_marked(x, condition)}" for name, x in states.items())
-    return f"Judged {condition}. {told}." if condition else f"{told}."
+    shown = "; ".join(f"{name}: {_marked(x, condition)}" for name, x in states.items())
+    return f"Judged {condition}. {shown}." if condition else f"{shown}."
 
 
 def _marked(state: State, condition: str) -> str:
@@ -161,11 +161,7 @@ def provenance(
     runs: Mapping[Chapter, Run], machine: Machine, *, recorded: str = "", note: str = ""
 ) -> str:
     """Appendix C: the machine, each chapter's status, recorded runs, every hash."""
-    status = "\n".join(
-        f"| [](chapters/{c.stem}) | `{r.fingerprint}` | {r.parts['parameter profile']} "
-        f"| {len(c.code)} | {len(r.records)} | {r.seconds:.0f} |"
-        for c, r in runs.items()
-    )
+    chapters = "\n".join(_chapter(chapter, run) for chapter, run in runs.items())
     inputs = "\n\n".join(_inputs(chapter, run) for chapter, run in runs.items())
     return f"""\
 # C. Provenance
@@ -184,22 +180,30 @@ The press wrote this page from the runs themselves.
 
 | chapter | fingerprint | profile | code cells | records | seconds |
 |---|---|---|---|---|---|
-{status}
+{chapters}
 
 ## Recorded runs
 
-Runs that were kept on purpose, on named machines. `make compare` prints this run beside
-one of them; here stands how many records agree (intervals overlap, or values differ by
-a tenth at most). Times are not judged: they belong to their machine.
+Runs recorded on named machines. `make compare` compares this run with one of them. The
+table says how many records agree: their intervals overlap, or their values differ by a
+tenth at most. Times are not judged, since they depend on the machine.
 
 {recorded or "Runs on other data are not compared."}
 
 ## The inputs
 
-A chapter runs again when one of its lines changes, and only then.
+A chapter runs again when one of its inputs changes, and only then.
 
 {inputs}
 """
+
+
+def _chapter(chapter: Chapter, run: Run) -> str:
+    return (
+        f"| [](chapters/{chapter.stem}) | `{run.fingerprint}` "
+        f"| {run.parts['parameter profile']} | {len(chapter.code)} "
+        f"| {len(run.records)} | {run.seconds:.0f} |"
+    )
 
 
 def _hardware(machine: Machine) -> str:
@@ -207,7 +211,7 @@ def _hardware(machine: Machine) -> str:
         "processor": machine.cpu,
         "cores": machine.cores,
         "memory": f"{machine.memory_gib} GiB",
-        "GPU": machine.gpu or "none: nothing of this run was run on one",
+        "GPU": machine.gpu or "none",
         "system": machine.system,
         "Python": machine.python,
         **machine.versions,

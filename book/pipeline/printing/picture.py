@@ -1,4 +1,4 @@
-"""Take the README's picture of the built book: `make picture`, with Chromium about."""
+"""Take the README's picture of the built book with Chromium: `make picture`."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ FIGURE = "#fig-ch1-buys-and-costs"
 
 
 def take_picture(html: Path, picture: Path) -> None:
-    """Photograph the figure that carries the book, as a reader sees it.
+    """Photograph the book's main figure, as a reader sees it.
 
     Args:
         html: Folder of the built pages.

@@ -1,8 +1,8 @@
 """The rules for sentences: numbers are cited from records, pictures have a text.
 
 A measured number is written {record}`ch4.search_ms:.1f`. A number that is given (by
-definition, by a source, by the protocol) may stand bare if it is a plain integer, and
-is written {given}`0.468673` if it looks like a measurement.
+definition, by a source, by the protocol) is written {given}`0.468673` if it looks like
+a measurement; a plain integer needs no mark.
 """
 
 import re
@@ -36,7 +36,7 @@ _DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1$", re.M | re.
 
 
 def bare_numerals(text: str) -> list[tuple[int, str]]:
-    """Find numbers in prose that read like measurements but are cited from no record.
+    """Find numbers in prose that look like measurements but cite no record.
 
     Args:
         text: MyST Markdown.
@@ -72,5 +72,5 @@ def pictures_without_text(text: str) -> list[int]:
 
 
 def _blank(hit: re.Match[str]) -> str:
-    """Same length and line breaks, no content: positions stay true."""
+    """Spaces in place of a match; line breaks stay, so that positions stay right."""
     return re.sub(r"[^\n]", " ", hit[0])

@@ -1,4 +1,4 @@
-"""Turn the staged folder into pages, strictly; swap them in only when all is well."""
+"""Build the pages from the staged folder; replace the old ones if there is no fault."""
 
 import hashlib
 import re
@@ -15,11 +15,11 @@ _JUPYTER_BOOK = (
     "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
 )
 _NOISE = re.compile(r"\x1b\[[0-9;]*m")
-_PRINTED = ".printed"  # in the HTML: digest of what the pages were made of
+_PRINTED = ".printed"  # file beside the pages: digest of what they were made of
 
 
 def digest(stage: Path, lock: Path) -> str:
-    """Hash all that decides the pages: what is staged, the press, the locked versions.
+    """Hash all that decides the pages: the staged files, the press, the lock file.
 
     Args:
         stage: What `stage.stage` wrote, not yet built.
@@ -43,17 +43,16 @@ def is_printed(html: Path, digest: str) -> bool:
 def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path:
     """Build the pages with jupyter-book; return the folder of the HTML.
 
-    All of them, always: a page also shows what stands on others, such as titles and
-    numbers of figures.
+    Every page is built, since pages also show titles and figure numbers of others.
 
     Args:
         stage: What `stage.stage` wrote.
-        root: Of the project, where `book.pipeline` can be imported from.
-        digest: Of what the pages are made of, kept with them.
+        root: Of the project; `book.pipeline` is imported from there.
+        digest: Of what the pages are made of, stored with them.
         strict: Treat every warning and unresolved reference as an error.
 
     Raises:
-        BookError: With the warnings, when there is any.
+        BookError: With the warnings, if there are any.
     """
     options = ["--all", "--quiet", *(["-W", "-n", "--keep-going"] if strict else [])]
     command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(stage)]
@@ -74,7 +73,7 @@ def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path
 
 
 def swap(new: Path, place: Path) -> None:
-    """Put a finished folder in place of the last one."""
+    """Replace a folder by a finished new one."""
     old = place.with_name(f"{place.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +84,7 @@ def swap(new: Path, place: Path) -> None:
 
 
 def _plain(line: str, stage: Path) -> str:
-    """Name the cell: myst-nb counts 10,000 lines for each."""
+    """Name the cell of a fault: myst-nb counts 10,000 lines for each."""
     line = line.replace(f"{stage}/", "")
     return re.sub(
         r"\.ipynb:(\d+)",

@@ -1,6 +1,6 @@
 """Lay out everything that jupyter-book reads: pages, executed notebooks, static files.
 
-Prose and captions come from the sources as they are now, outputs from the stored runs.
+Prose and captions come from the current sources, outputs from the stored runs.
 """
 
 import re
@@ -46,10 +46,10 @@ def check_citations(place: str, text: str, results: Results) -> list[str]:
 
 
 def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Notebook:
-    """Put a run's outputs under the chapter as it is written now.
+    """Put a run's outputs into the chapter as it is written now.
 
-    Records are taken out: the page shows them where prose cites them. Each verdict that
-    falls is named below its figure, or at the end of its chapter if it has none.
+    Records are left out: the page shows them where prose cites them. A note on each
+    verdict that falls stands below its figure, or at the end of its chapter.
 
     Raises:
         BookError: For a picture whose cell gives no alt text or no caption.
@@ -74,7 +74,7 @@ def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Noteb
 def _with_notes(
     cells: Iterable[Notebook], chapter: Chapter, fallen: Sequence[Judgement]
 ) -> Iterator[Notebook]:
-    """The cells, and after each figure the verdicts on it that fall."""
+    """The cells, and after each figure a note on each of its verdicts that falls."""
     drawn = set()
     for cell in cells:
         yield cell
@@ -109,7 +109,7 @@ def stage(
         runs: The chapters to print, with their outputs.
         results: What the citations are checked against.
         generated: Pages written by the press, by name.
-        note: Put under the title of each page that speaks of results.
+        note: Put under the title of each page that cites results.
         fallen: The verdicts that fall on this run.
 
     Raises:
@@ -128,8 +128,8 @@ def stage(
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
         faults += check_citations(place, text, results)
-        speaks = any(citations(text)) or "{numref}" in text
-        if speaks and path.stem not in generated:
+        cites = any(citations(text)) or "{numref}" in text
+        if cites and path.stem not in generated:
             path.write_text(_noted(text, note))
     (folder / "chapters").mkdir()
     for chapter, run in runs.items():

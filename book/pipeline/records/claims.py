@@ -36,7 +36,7 @@ class State(StrEnum):
 
     STANDS = "stands"
     FALLS = "falls"
-    NOT_JUDGED = "not judged"  # its condition is not met there
+    NOT_JUDGED = "not judged"  # its condition does not hold in the run
     NOT_RECORDED = "not recorded"  # the run lacks a record that the rule names
     NO_RULE = "no rule"
 
@@ -70,7 +70,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim held against one run.
+    """A claim judged on one run.
 
     Attributes:
         claim: What was judged.
@@ -78,7 +78,8 @@ class Judgement:
         timed_in: Numbers of the chapters whose timed records the rule names, such as
             "04"; without any it is exact.
         evidence: The records of the rule with their values.
-        broken: Of a verdict that falls: what its rule asks and is false, with values.
+        broken: The comparisons of the rule that are false, with their values; empty
+            unless the verdict falls.
     """
 
     claim: Claim
@@ -94,13 +95,13 @@ class Judgement:
 
     @property
     def kind(self) -> str:
-        """Of the rule: "timed" or "exact"."""
+        """Kind of the rule, "timed" or "exact"."""
         return "timed" if self.timed else "exact"
 
     def __str__(self) -> str:
         return (
             f"{self.claim.section} {self.claim.id} ({self.kind}): the verdict "
-            f"{self.claim.verdict!r} {self.state}, for it asks {self.broken}"
+            f"{self.claim.verdict!r} {self.state}; its rule requires {self.broken}"
         )
 
 
@@ -109,7 +110,7 @@ def load_claims(path: Path) -> list[Claim]:
 
     Raises:
         BookError: For an unknown field or verdict, an id used twice, or a verdict that
-            neither a rule nor a source carries.
+            neither a rule nor a source supports.
     """
     try:
         claims = [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
@@ -142,19 +143,19 @@ def load_claims(path: Path) -> list[Claim]:
 
 
 def judge(claim: Claim, results: Results) -> State:
-    """Tell whether the records of a run support the verdict.
+    """Decide whether the records of a run support the verdict.
 
     Raises:
-        BookError: If the rule names a record that a whole run lacks, or is no
+        BookError: If the rule names a record that a complete run lacks, or is no
             comparison.
     """
     if not claim.rule:
         return State.NO_RULE
-    met = _holds(claim, claim.when, results) if claim.when else True
-    verdict = _holds(claim, claim.rule, results) if met else None
-    if met is False:
+    applies = _holds(claim, claim.when, results) if claim.when else True
+    verdict = _holds(claim, claim.rule, results) if applies else None
+    if applies is False:
         return State.NOT_JUDGED
-    if met is None or verdict is None:
+    if applies is None or verdict is None:
         return State.NOT_RECORDED
     return State.STANDS if verdict else State.FALLS
 
@@ -179,23 +180,23 @@ def _judgement(claim: Claim, results: Results) -> Judgement:
 
 
 def fallen(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """Those whose verdict falls."""
+    """The judgements whose verdict falls."""
     return [j for j in judgements if j.state is State.FALLS]
 
 
 def timed_in(judgements: Iterable[Judgement]) -> frozenset[str]:
-    """Numbers of the chapters whose times any of the rules rests on."""
+    """Numbers of the chapters whose timed records any of the rules names."""
     return frozenset[str]().union(*(j.timed_in for j in judgements))
 
 
 def again_command(judgements: Iterable[Judgement]) -> str:
-    """The command that measures anew what timed rules rest on; nothing without any."""
+    """The command that measures those chapters again; empty if no rule is timed."""
     numbers = " ".join(sorted(timed_in(judgements)))
     return f'make book AGAIN="{numbers}"' if numbers else ""
 
 
 def tally(judgements: Sequence[Judgement]) -> str:
-    """Count the states in words: `52 stand, 3 fall, 1 not judged`."""
+    """Count the states: `52 stand, 3 fall, 1 not judged`."""
     names = {
         State.STANDS: "stand",
         State.FALLS: "fall",
@@ -221,7 +222,7 @@ def cited(rule: str) -> list[str]:
 
 
 def comparisons(rule: str) -> list[str]:
-    """The parts of a rule that "and" joins, each of which can break it."""
+    """The parts of a rule that "and" joins; one that is false makes the rule false."""
     match ast.parse(rule.strip(), mode="eval").body:
         case ast.BoolOp(op=ast.And(), values=values):
             return [ast.unparse(x) for x in values]
@@ -239,7 +240,7 @@ def _holds(claim: Claim, rule: str, results: Results) -> bool | None:
     try:
         verdict = _value(ast.parse(rule.strip(), mode="eval").body, results)
     except ZeroDivisionError:
-        return False  # a ratio to nothing; the evidence shows which
+        return False  # a ratio to zero; the evidence shows which
     except (SyntaxError, TypeError) as error:
         raise BookError(f"claim {claim.id}: rule {rule!r}: {error}") from error
     except BookError as error:

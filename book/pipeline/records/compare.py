@@ -1,4 +1,4 @@
-"""This run beside recorded ones: `make compare`, and `make record` to write one."""
+"""Compare this run with recorded ones, `make compare`; record it, `make record`."""
 
 import re
 from collections import Counter
@@ -23,8 +23,8 @@ from book.pipeline.results import Results
 TOLERANCE = 0.1  # of the larger value, where a record has no interval
 _TIMES = ("ns", "us", "ms", "s")
 _FACTS = ("cpu", "cores", "memory_gib", "gpu", "system", "python", "profile", "device")
-_MACHINE = ("gpu", "device", "cpu", "cores", "profile")  # the more of them, the nearer
-_NOT_CODE = ("hardware", "parameter ")  # inputs that say where and how a run was made
+_MACHINE = ("gpu", "device", "cpu", "cores", "profile")  # the first counts most
+_NOT_CODE = ("hardware", "parameter ")  # inputs that are neither code nor data
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class RecordedRun:
 
     Attributes:
         results: Its records and facts.
-        judgements: Where the verdicts stand in it.
+        judgements: Of the claims on it.
         changed: chapter key -> inputs that have changed since, machine and parameters
-            left out; None if the run does not say what it was made of.
+            left out; None if the run does not list its inputs.
     """
 
     results: Results
@@ -44,14 +44,14 @@ class RecordedRun:
 
     @property
     def age(self) -> str:
-        """Whether it was made by the code of this book, in a few words."""
+        """Whether the code of this book made it, in a few words."""
         if self.changed is None:
             return "older (its inputs were not recorded)"
         older = [key.removeprefix("ch") for key, names in self.changed.items() if names]
         return f"older in {', '.join(older)}" if older else "as in this book"
 
     def state(self, claim: Claim) -> State:
-        """Where the verdict of a claim stands in it."""
+        """State of the verdict of a claim in it."""
         return next(j.state for j in self.judgements if j.claim == claim)
 
 
@@ -60,7 +60,7 @@ class Compared:
     """One record in two runs.
 
     `verdict` is "within", "outside", "timed" or, in one run only, "missing"; `factor`
-    is the value here over the value there, None where there is none.
+    is the value here over the value there, None if either is missing or that is 0.
     """
 
     name: str
@@ -77,20 +77,20 @@ class Compared:
 
 
 def record_run(name: str, results: Path, folder: Path) -> Path:
-    """Keep the results of the last build under a name; return where.
+    """Save the results of the last build under a name; return their folder.
 
     Args:
-        name: Of the machine, say: lower case, digits, hyphens.
+        name: Such as that of the machine: lower case, digits, hyphens.
         results: `_build/results`, which a build of the whole book wrote.
         folder: `book/results`, one folder for each recorded run.
 
     Raises:
-        BookError: If the name is no name or taken, or there are no results.
+        BookError: If the name is wrong or taken, or there are no results.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
         raise BookError(f"NAME must be lower case, digits and hyphens; got {name!r}")
     if (folder / name).exists():
-        raise BookError(f"{folder / name} is there already; delete it on purpose first")
+        raise BookError(f"{folder / name} exists already; delete it first")
     made = _load(results)
     facts = {**made.facts, "date": date.today().isoformat()}
     Results(made.records, facts).save(folder / name)
@@ -109,7 +109,7 @@ def load_recorded(folder: Path) -> dict[str, Results]:
 def judge_recorded(
     folder: Path, claims: Sequence[Claim], here: Results
 ) -> dict[str, RecordedRun]:
-    """Load every recorded run, judge it, and say what has changed since.
+    """Load every recorded run, judge the claims on it, and find what has changed since.
 
     Args:
         folder: `book/results`.
@@ -125,7 +125,7 @@ def judge_recorded(
 def changed_inputs(here: Results, there: Results) -> dict[str, list[str]] | None:
     """Inputs that differ between two runs, by chapter: code, data, models, versions.
 
-    The machine and the parameters are left out. None if a run does not say.
+    The machine and the parameters are left out. None if a run does not list them.
     """
     ours, theirs = (run.facts.get("inputs") for run in (here, there))
     if not (ours and theirs):
@@ -142,31 +142,32 @@ def changed_inputs(here: Results, there: Results) -> dict[str, list[str]] | None
 
 
 def choose_recorded(here: Results, folder: Path, name: str = "") -> tuple[str, Results]:
-    """Load the recorded run of that name, or else the one of the likest machine.
+    """Load the recorded run of that name, or else that of the most similar machine.
 
-    Of several that are equally like, the newest.
+    Of equally similar ones, the newest.
 
     Raises:
         BookError: If there is none.
     """
     runs = load_recorded(folder)
-    if not runs or (name and name not in runs):
-        known = f"there are {', '.join(runs)}" if runs else "none yet: make record"
-        raise BookError(f"no recorded run {name or 'at all'} in {folder}; {known}")
+    if not runs:
+        raise BookError(f"no recorded run in {folder}; `make record` saves one")
+    if name and name not in runs:
+        raise BookError(f"no recorded run {name} in {folder}; got {', '.join(runs)}")
 
-    def likeness(one: str) -> tuple[list[bool], str]:
+    def similarity(one: str) -> tuple[list[bool], str]:
         facts = runs[one].facts
         same = [here.facts.get(k) == facts.get(k) for k in _MACHINE]
         return same, str(facts.get("date", ""))
 
-    chosen = name or max(runs, key=likeness)
+    chosen = name or max(runs, key=similarity)
     return chosen, runs[chosen]
 
 
 def compare(here: Results, there: Results) -> list[Compared]:
-    """Hold each record of this run beside that of another, chapter by chapter.
+    """Compare each record of two runs, chapter by chapter.
 
-    Timed records are not judged. Others agree if their intervals overlap; if neither
+    Timed records are not judged. Others agree if their intervals overlap or, if neither
     has one, if they differ by at most `TOLERANCE` of the larger.
     """
     found = []
@@ -179,7 +180,7 @@ def compare(here: Results, there: Results) -> list[Compared]:
 
 
 def differences(here: Results, there: Results) -> list[str]:
-    """Say in which hardware, versions, settings and inputs two runs differ."""
+    """Hardware, versions, settings and inputs in which two runs differ, a line each."""
     ours, theirs = (
         {k: run.facts.get(k, "") for k in _FACTS} | run.facts.get("versions", {})
         for run in (here, there)
@@ -191,16 +192,18 @@ def differences(here: Results, there: Results) -> list[str]:
     ]
     changed = changed_inputs(here, there)
     if changed is None:
-        return [*found, "code: the recorded run does not say what it was made of"]
+        return [*found, "code: the recorded run does not list its inputs"]
     return found + [
-        f"{key} was made of other inputs: {', '.join(names)}"
+        f"{key} has other inputs: {', '.join(names)}"
         for key, names in changed.items()
         if names
     ]
 
 
-def verdicts_apart(claims: Iterable[Claim], here: Results, there: Results) -> list[str]:
-    """Claims whose verdicts do not stand alike in two runs, a line each."""
+def differing_verdicts(
+    claims: Iterable[Claim], here: Results, there: Results
+) -> list[str]:
+    """Claims whose verdicts differ between two runs, a line each."""
     pairs = [(c, judge(c, here), judge(c, there)) for c in claims]
     return [
         f"{c.section} {c.id}: {ours} here, {theirs} there"
@@ -210,11 +213,11 @@ def verdicts_apart(claims: Iterable[Claim], here: Results, there: Results) -> li
 
 
 def report(found: Sequence[Compared], *, every: bool = False) -> list[str]:
-    """Lines on the records: those outside by chapter, times in a line, then the rest.
+    """Lines of a comparison: by chapter its times and the records outside; a summary.
 
     Args:
-        found: What `compare` gave.
-        every: Whether each record has a line of its own, too.
+        found: From `compare`.
+        every: Whether to list every record, not only those outside.
     """
     lines = []
     for chapter in dict.fromkeys(one.chapter for one in found):
@@ -231,26 +234,25 @@ def summary(found: Iterable[Compared]) -> str:
     """Count the verdicts in a sentence."""
     counts = Counter(one.verdict for one in found)
     order = ("within", "outside", "timed", "missing")
-    told = ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
-    return f"{sum(counts.values())} records: {told or 'nothing to compare'}"
+    shown = ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
+    return f"{sum(counts.values())} records: {shown or 'nothing to compare'}"
 
 
 def print_comparison(
     build: Path, folder: Path, claims: Path, *, name: str = "", every: bool = False
 ) -> None:
-    """Print this run beside a recorded one: verdicts first, then what is outside.
+    """Print this run compared with a recorded one: verdicts first, then records.
 
     Raises:
-        BookError: If this run or the recorded one is not there.
+        BookError: If this run or the recorded one does not exist.
     """
     here = _load(build / "results")
     chosen, there = choose_recorded(here, folder, name)
-    print(
-        f"This run beside {chosen}, recorded on {there.facts.get('date', 'no date')}."
-    )
+    date_there = there.facts.get("date", "no date")
+    print(f"This run compared with {chosen}, recorded on {date_there}.")
     for line in differences(here, there) or ["the same machine, versions and code"]:
         print(f"  {line}")
-    apart = verdicts_apart(load_claims(claims), here, there)
+    apart = differing_verdicts(load_claims(claims), here, there)
     print(f"Verdicts that differ: {len(apart) or 'none'}")
     for line in [
         *(f"  {x}" for x in apart),
@@ -266,17 +268,17 @@ def machine_line(run: Results) -> str:
 
 
 def recorded_table(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
-    """Markdown for the provenance page: this run beside each that was recorded."""
+    """Markdown table for the provenance page: this run compared with recorded ones."""
     rows = []
     for name, run in recorded.items():
-        facts, told = run.results.facts, summary(compare(here, run.results))
+        facts, counts = run.results.facts, summary(compare(here, run.results))
         what = f"{facts['date']}, {facts['profile']}"
         machine = machine_line(run.results)
-        rows.append(f"| {name} | {machine} | {what} | {run.age} | {told} |")
+        rows.append(f"| {name} | {machine} | {what} | {run.age} | {counts} |")
     if not rows:
-        return "None was recorded yet: `make record NAME=...` keeps this one."
+        return "None was recorded yet: `make record NAME=...` saves this one."
     head = (
-        "| name | machine | date, profile | its code | this run beside it |\n"
+        "| name | machine | date, profile | its code | compared with this run |\n"
         "|---|---|---|---|---|"
     )
     return "\n".join([head, *rows])
@@ -284,14 +286,14 @@ def recorded_table(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
 
 def _load(results: Path) -> Results:
     if not (results / "run.json").exists():
-        raise BookError(f"no results in {results}: make book first, all of it")
+        raise BookError(f"no results in {results}: make book first, with all chapters")
     return Results.load(results)
 
 
 def _compared(
     name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> Compared:
-    """Judge one record, empty where a run does not have it."""
+    """Compare one record; it is empty where a run does not have it."""
     here, there = _shown(ours), _shown(theirs)
     if not (ours and theirs):
         return Compared(name, here, there, "missing")
@@ -304,7 +306,7 @@ def _compared(
 
 
 def _times(found: Iterable[Compared]) -> str:
-    """How much longer the times of a chapter are, in a line; nothing without any."""
+    """A line on the ratios of a chapter's times; empty if it has none."""
     factors = {
         one.name: one.factor
         for one in found
@@ -334,7 +336,7 @@ def _agree(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
 
 
 def _ends(one: Mapping[str, Any]) -> tuple[float, float]:
-    """The interval, or the value alone where there is none."""
+    """The interval, or twice the value if there is none."""
     ends = (one["value"] if one[end] is None else one[end] for end in ("low", "high"))
     low, high = ends
     return low, high

@@ -1,4 +1,4 @@
-"""A reader's edition: the book run on other data, and plain about what that means."""
+"""A reader's edition: the book run on the reader's data, with notes on what differs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,23 +33,23 @@ def _loaded(folder: str) -> Dataset:
 
 
 def fitting(chapters: Sequence[Chapter], own: Dataset) -> list[Chapter]:
-    """Keep the chapters that can run on the reader's data, less what these lack.
+    """Return the chapters that can run on the reader's data, with what these lack.
 
     Raises:
         BookError: If none can.
     """
-    kept = [
+    able = [
         replace(chapter, lacks=lacks(own))
         for chapter in chapters
         if "dataset" in chapter.parameters
     ]
-    if not kept:
+    if not able:
         raise BookError(f"DATASET: {left_out(chapters)}")
-    return kept
+    return able
 
 
 def left_out(chapters: Sequence[Chapter]) -> str:
-    """Say which chapters cannot run on other data, and what each of them stands on."""
+    """Name the chapters that cannot run on other data, and which data each needs."""
     reasons = []
     for chapter in chapters:
         if "dataset" not in chapter.parameters:
@@ -64,12 +64,12 @@ def note(own: Dataset, chapters: Sequence[Chapter]) -> str:
     """The box at the top of each page of the edition."""
     missing = [why for need, why in NEEDS.items() if need in lacks(own)]
     if "metadata" in lacks(own):
-        missing.append("the control that is made of tags and years knows less, too")
+        missing.append("the control made of tags and years has less to go by")
     if any("load_clothing_reviews" in "".join(c.code) for c in chapters):
-        missing.append("parts about clothing reviews stay on these, for their labels")
+        missing.append("parts about clothing reviews still use these, for their labels")
     if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
         missing.append(
-            "of a larger set, the most rated items and users drawn at random"
+            "of a larger set, the most rated items and a random sample of the users"
         )
     lines = "\n".join(f"- {line}" for line in [*missing, left_out(chapters)])
     return f"""\
@@ -77,8 +77,8 @@ def note(own: Dataset, chapters: Sequence[Chapter]) -> str:
 :class: warning
 {own.n_users:,} users, {own.n_items:,} items, {len(own.interactions):,} interactions.
 The numbers, figures and tables are of these data. The sentences around them were
-written for MovieLens: read "item" for "film", and where a sentence says what was found,
-believe the number. What your data lack, or what cannot run on them:
+written for MovieLens: read "item" for "film", and where a sentence and a number
+disagree, trust the number. What your data lack, or what cannot run on them:
 
 {lines}
 :::

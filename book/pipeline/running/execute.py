@@ -1,7 +1,7 @@
-"""Run one chapter with papermill, check what came out, and keep it only if all is well.
+"""Run one chapter with papermill, check its outputs, and store the run if they pass.
 
-The result appears under its final name in one rename, so that a killed run leaves
-nothing that a later one could take for finished.
+The result gets its final name in one rename, so that a killed run leaves nothing that
+a later one could mistake for a finished run.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
 def print_line(text: str) -> None:
-    """Print in one piece: chapters that run side by side share the terminal."""
+    """Print a line in one write: chapters that run side by side share the terminal."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -45,18 +45,18 @@ class Run:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the inputs that this run was made of."""
+        """Digest of the inputs of this run."""
         return Fingerprint(self.parts).digest
 
 
 def load_run(store: Path, chapter: Chapter) -> Run | None:
-    """Return the last good run of a chapter, or None when there is none."""
+    """Return the last good run of a chapter, or None if there is none."""
     path = store / f"{chapter.stem}.json"
     if not path.exists():
         return None
-    kept = json.loads(path.read_text())
-    notebook = nbformat.from_dict(kept.pop("notebook"))
-    return Run(notebook, kept["records"], kept["parts"], kept["seconds"])
+    stored = json.loads(path.read_text())
+    notebook = nbformat.from_dict(stored.pop("notebook"))
+    return Run(notebook, **stored)
 
 
 def execute(
@@ -76,10 +76,10 @@ def execute(
         fingerprint: Of the inputs, stored beside the outputs.
         store: Folder of runs; nothing is written there unless every check passes.
         expected_s: Seconds of the last run, shown with the progress.
-        say: Receives the progress, a line for each cell.
+        say: Called with each line of progress.
 
     Raises:
-        BookError: For a raising cell, a kernel that dies, an error or warning in an
+        BookError: For a cell that raises, a kernel that dies, an error or warning in an
             output, a memory address, or a record given twice.
     """
     started = time.perf_counter()
@@ -134,7 +134,7 @@ papermill_engines.register("book", _Progress)
 def _papermill(
     chapter: Chapter, parameters: dict[str, object], say: Callable[[str], None]
 ) -> Notebook:
-    """Execute in a kernel on a socket of its own; name the cell when one raises."""
+    """Execute in a kernel on a private socket; name the cell if one raises."""
     begun, seen = time.perf_counter(), 0
     logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -157,7 +157,7 @@ def _papermill(
                 cwd=chapter.path.parent,
                 config=config,
                 tell=tell,
-                shutdown_kernel="immediate",  # nothing is left to tidy up
+                shutdown_kernel="immediate",  # it has nothing to clean up
             )
         except papermill.PapermillExecutionError as error:
             where = f"{chapter.stem}: cell {seen} raised"
@@ -167,21 +167,21 @@ def _papermill(
             ) from error
         except DeadKernelError as error:
             raise BookError(
-                f"{chapter.stem}: cell {seen}: the kernel died; the system ends a "
-                f"process that takes more memory than there is"
+                f"{chapter.stem}: cell {seen}: the kernel died; the system kills a "
+                f"process that needs more memory than there is"
             ) from error
 
 
 @contextlib.contextmanager
 def _private_socket() -> Iterator[Config]:
-    """Kernel options: a Unix socket in a folder of its own, closed to other users."""
+    """Kernel options: a Unix socket in a temporary folder, closed to other users."""
     with tempfile.TemporaryDirectory(prefix="book-kernel-") as folder:
         options = {"transport": "ipc", "ip": f"{folder}/kernel"}
         yield Config({"KernelManager": options})
 
 
 def _verify(chapter: Chapter, notebook: Notebook) -> None:
-    """Refuse error outputs, warnings on stderr and addresses that change every run."""
+    """Refuse error outputs, output on stderr, and memory addresses."""
     for cell, place in _code_cells(notebook):
         for output in cell.outputs:
             text = _text(output)
@@ -212,7 +212,7 @@ def _records(chapter: Chapter, notebook: Notebook) -> dict[str, dict[str, Any]]:
 
 
 def _normalise(notebook: Notebook) -> Notebook:
-    """Drop what differs between equal runs: times, papermill's notes, counters."""
+    """Remove what differs between equal runs: times, papermill's metadata, counters."""
     clean = nbformat.from_dict(notebook)
     clean.metadata = {
         "kernelspec": notebook.metadata.kernelspec,

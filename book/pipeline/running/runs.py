@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -19,7 +19,7 @@ from recsys_lib.data.carried import data_folder
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.machine import describe_machine, usable_cores
 
-_KEPT = "The other chapters are kept: the next build runs only what was mended."
+_STORED = "The other chapters are stored: the next build runs only what changed."
 
 
 def run_chapters(
@@ -33,17 +33,17 @@ def run_chapters(
 ) -> dict[Chapter, Run]:
     """Execute the chapters whose inputs changed; take the others from the store.
 
-    One at a time, with the whole machine; in the smoke profile, whose times nobody
-    reads, side by side. A chapter that fails does not stop the others. A chapter with
-    a parameter `results` comes after all others, and finds their records there.
+    One at a time, with the whole machine; in the smoke profile, whose times are not
+    used, side by side. A chapter that fails does not stop the others. A chapter with
+    a parameter `results` runs after all others, and finds their records there.
 
     Args:
         chapters: What to run.
         parameters: For every chapter.
         root: Of the project.
         again: Numbers of chapters that run even if nothing changed.
-        prepare: Called once before the first chapter runs, if one has to.
-        hardware: Of the machine, where this process has a part of it alone.
+        prepare: Called once before the first chapter runs, if any has to.
+        hardware: Class of the machine, if this process may use only a part of it.
 
     Raises:
         BookError: Before anything runs, if a chapter does not take the parameters; at
@@ -52,29 +52,18 @@ def run_chapters(
     check_parameters(chapters, parameters)
     late = [c for c in chapters if c.reads_records]
     first = [c for c in chapters if c not in late]
-    options = _Options(
-        again, cache(prepare), hardware or describe_machine().hardware_class
-    )
-    runs, faults = _run(first, parameters, root, options)
+    hardware = hardware or describe_machine().hardware_class
+    order = _Order(parameters, root, again, cache(prepare), hardware)
+    runs, faults = order.run(first)
     if late and not faults:
-        records = _save_records(late[0], parameters, root)
-        more, faults = _run(late, parameters, root, options, records)
+        more, faults = order.run(late, order.save_records(late[0]))
         runs |= more
     elif late:
         waiting = ", ".join(c.stem for c in late)
         faults.append(f"{waiting}: not run, for it reads the records of all others")
     if faults:
-        raise BookError("\n".join([*faults, _KEPT]))
+        raise BookError("\n".join([*faults, _STORED]))
     return {chapter: runs[chapter] for chapter in chapters}
-
-
-@dataclass(frozen=True)
-class _Options:
-    """As of `run_chapters`."""
-
-    again: Collection[str]
-    prepare: Callable[[], object]
-    hardware: str
 
 
 def check_parameters(
@@ -83,7 +72,7 @@ def check_parameters(
     """Check that each chapter declares the parameters, with values of these types.
 
     Raises:
-        BookError: Naming the chapter, what it declares and what came.
+        BookError: Naming the chapter, what it declares and what it got.
     """
     for chapter in chapters:
         declared = chapter.parameters
@@ -102,142 +91,170 @@ def check_parameters(
                 )
 
 
-def _save_records(
-    reader: Chapter, parameters: Mapping[str, object], root: Path
-) -> Path:
-    """Put the records of the stored runs into a folder for a chapter that reads them.
+@dataclass(frozen=True)
+class _Order:
+    """What is asked of `run_chapters`."""
 
-    Raises:
-        BookError: If another chapter has no stored run.
-    """
-    store = _store(parameters, root)
-    others = [c for c in find_chapters(root / "chapters") if not c.reads_records]
-    runs = {c: load_run(store, c) for c in others}
-    if missing := [c.number for c in others if runs[c] is None]:
-        every = " ".join([*missing, reader.number])
-        raise BookError(
-            f"{reader.stem} reads the records of all other chapters; {store.name} has "
-            f'none yet of {", ".join(missing)}: run CHAPTERS="{every}"'
-        )
-    folder = store / "records"
-    Results({c.key: run.records for c, run in runs.items() if run}).save(folder)
-    return folder
+    parameters: Mapping[str, object]
+    root: Path
+    again: Collection[str]
+    prepare: Callable[[], object]
+    hardware: str
 
+    @cached_property
+    def store(self) -> Path:
+        """Folder of the stored runs."""
+        kinds = [self.parameters["profile"], self.parameters["device"]]
+        kinds += [own.name] if (own := own_data(self.parameters)) else []
+        return self.root / "_build/runs" / "-".join(map(str, kinds))
 
-def _run(
-    chapters: list[Chapter],
-    parameters: Mapping[str, object],
-    root: Path,
-    options: _Options,
-    records: Path | None = None,
-) -> tuple[dict[Chapter, Run], list[str]]:
-    """Execute those that changed; return the runs, and what went wrong.
+    def run(
+        self, chapters: list[Chapter], records: Path | None = None
+    ) -> tuple[dict[Chapter, Run], list[str]]:
+        """Execute those that changed; return the runs, and a message for each failure.
 
-    `records` are data of the chapters, where there are any.
-    """
-    store, own = _store(parameters, root), own_data(parameters)
-    named = {**parameters, "dataset": own.name} if own else parameters  # not its path
-    data = [p for p in data_folder().iterdir() if p.is_file()]
-    inputs = Inputs(
-        library=root / "recsys_lib",
-        data=(*sorted(data), *sorted(records.glob("ch*.json") if records else ())),
-        models=(minilm_folder(),),
-        lock=root / "requirements.lock",
-        hardware=options.hardware,
-        own=own.sha256 if own else {},
-    )
-    wanted = {c: fingerprint(c, named, inputs) for c in chapters}
-    runs = {c: load_run(store, c) for c in chapters}
-    reasons = {c: _reason(c, wanted[c], runs[c], options.again) for c in chapters}
-    changed = [c for c in chapters if reasons[c]]
-    for chapter in chapters:
-        if not reasons[chapter]:
-            print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
-    if changed:
-        options.prepare()
-    if parameters["profile"] == "smoke" and len(changed) > 1:
-        faults = _run_side_by_side(changed, parameters, root, options)
-        return {c: run for c in chapters if (run := load_run(store, c))}, faults
-    faults = []
-    for chapter in changed:
-        print_line(f"{chapter.stem}: {reasons[chapter]}")
-        last = runs[chapter]
-        try:
-            runs[chapter] = execute(
-                chapter,
-                {**parameters, "results": str(records)} if records else parameters,
-                wanted[chapter],
-                store=store,
-                expected_s=last.seconds if last else None,
+        Args:
+            chapters: What to run.
+            records: Folder of the other chapters' records, for chapters that read them.
+        """
+        wanted = self._fingerprints(chapters, records)
+        runs = {c: load_run(self.store, c) for c in chapters}
+        reasons = {c: self._reason(c, wanted[c], runs[c]) for c in chapters}
+        changed = [c for c in chapters if reasons[c]]
+        for chapter in chapters:
+            if not reasons[chapter]:
+                print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
+        if changed:
+            self.prepare()
+        if self.parameters["profile"] == "smoke" and len(changed) > 1:
+            faults = self._run_side_by_side(changed)
+            runs = {c: load_run(self.store, c) for c in chapters}
+            return {c: run for c, run in runs.items() if run}, faults
+        faults = []
+        for chapter in changed:
+            print_line(f"{chapter.stem}: {reasons[chapter]}")
+            try:
+                runs[chapter] = self._execute(
+                    chapter, wanted[chapter], runs[chapter], records
+                )
+            except BookError as error:
+                print_line(f"{chapter.stem}: failed")
+                faults.append(str(error))
+        return {chapter: run for chapter, run in runs.items() if run}, faults
+
+    def save_records(self, reader: Chapter) -> Path:
+        """Write the records of the stored runs into a folder; return it.
+
+        Args:
+            reader: The chapter that reads them, for the message.
+
+        Raises:
+            BookError: If another chapter has no stored run.
+        """
+        every = find_chapters(self.root / "chapters")
+        others = [c for c in every if not c.reads_records]
+        runs = {c: load_run(self.store, c) for c in others}
+        if missing := [c.number for c in others if runs[c] is None]:
+            raise BookError(
+                f"{reader.stem} reads the records of all other chapters; "
+                f"{self.store.name} has none yet of {', '.join(missing)}: "
+                f'run CHAPTERS="{" ".join([*missing, reader.number])}"'
             )
-        except BookError as error:
-            print_line(f"{chapter.stem}: failed")
-            faults.append(str(error))
-    return {chapter: run for chapter, run in runs.items() if run}, faults
+        folder = self.store / "records"
+        Results({c.key: run.records for c, run in runs.items() if run}).save(folder)
+        return folder
 
+    def _fingerprints(
+        self, chapters: list[Chapter], records: Path | None
+    ) -> dict[Chapter, Fingerprint]:
+        own, parameters = own_data(self.parameters), self.parameters
+        if own:
+            parameters = {**parameters, "dataset": own.name}  # not its path
+        data = [p for p in data_folder().iterdir() if p.is_file()]
+        inputs = Inputs(
+            library=self.root / "recsys_lib",
+            data=(*sorted(data), *sorted(records.glob("ch*.json") if records else ())),
+            models=(minilm_folder(),),
+            lock=self.root / "requirements.lock",
+            hardware=self.hardware,
+            own=own.sha256 if own else {},
+        )
+        return {c: fingerprint(c, parameters, inputs) for c in chapters}
 
-def _store(parameters: Mapping[str, object], root: Path) -> Path:
-    kinds = [parameters["profile"], parameters["device"]]
-    kinds += [own.name] if (own := own_data(parameters)) else []
-    return root / "_build/runs" / "-".join(map(str, kinds))
+    def _reason(self, chapter: Chapter, wanted: Fingerprint, stored: Run | None) -> str:
+        """Why a chapter has to run; empty if it does not."""
+        if stored is None:
+            return "first run"
+        if changes := wanted.changes(stored.parts):
+            return f"changed: {', '.join(changes)}"
+        return "measured again" if chapter.number in self.again else ""
 
+    def _execute(
+        self,
+        chapter: Chapter,
+        wanted: Fingerprint,
+        last: Run | None,
+        records: Path | None,
+    ) -> Run:
+        given = {"results": str(records)} if records else {}
+        return execute(
+            chapter,
+            {**self.parameters, **given},
+            wanted,
+            store=self.store,
+            expected_s=last.seconds if last else None,
+        )
 
-def _reason(
-    chapter: Chapter, wanted: Fingerprint, stored: Run | None, again: Collection[str]
-) -> str:
-    """Why a chapter has to run, or nothing."""
-    if stored is None:
-        return "first run"
-    if changes := wanted.changes(stored.parts):
-        return f"changed: {', '.join(changes)}"
-    return "measured again" if chapter.number in again else ""
+    def _run_side_by_side(self, chapters: list[Chapter]) -> list[str]:
+        """Run each chapter in its own process, on its own cores if they can be set.
 
-
-def _run_side_by_side(
-    chapters: list[Chapter],
-    parameters: Mapping[str, object],
-    root: Path,
-    options: _Options,
-) -> list[str]:
-    """Each chapter in a process of its own, on cores of its own where that can be had.
-
-    It then finds a smaller machine, and nobody disturbs its times. Returns what went
-    wrong, an entry for each chapter that failed.
-    """
-    idle: SimpleQueue[set[int]] = SimpleQueue()
-    for cores in _shares(len(chapters)):
-        idle.put(cores)
-    named = [k for k in ("profile", "device", "dataset") if k in parameters]
-    given = {k: v for k, v in parameters.items() if k not in named}
-
-    def run(chapter: Chapter) -> str:
-        command = [sys.executable, "-m", "book.pipeline", "run"]
-        command += ["--chapters", chapter.number, "--hardware", options.hardware]
-        if chapter.number in options.again:
-            command += ["--again", chapter.number]
-        command += [f"--{name}={parameters[name]}" for name in named]
-        command += ["--parameters", " ".join(f"{k}={v}" for k, v in given.items())]
-        cores = idle.get()
-        try:
-            with subprocess.Popen(
-                command, cwd=root, stderr=subprocess.PIPE, text=True
-            ) as process:
-                if cores:
-                    os.sched_setaffinity(process.pid, cores)
-                said = process.communicate()[1].strip()
-        finally:
+        The chapters then do not disturb each other's times. Returns a message for each
+        chapter that failed.
+        """
+        idle: SimpleQueue[set[int]] = SimpleQueue()
+        for cores in _shares(len(chapters)):
             idle.put(cores)
-        if not process.returncode:
-            return ""
-        said = said.removesuffix(_KEPT).strip()
-        return said or f"{chapter.stem}: its process ended with {process.returncode}"
 
-    with ThreadPoolExecutor(idle.qsize()) as pool:
-        return [fault for fault in pool.map(run, chapters) if fault]
+        def run(chapter: Chapter) -> str:
+            cores = idle.get()
+            try:
+                with subprocess.Popen(
+                    self._command(chapter),
+                    cwd=self.root,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                ) as process:
+                    if cores:
+                        os.sched_setaffinity(process.pid, cores)
+                    printed = process.communicate()[1].strip()
+            finally:
+                idle.put(cores)
+            if not process.returncode:
+                return ""
+            ended = f"{chapter.stem}: its process ended with {process.returncode}"
+            return printed.removesuffix(_STORED).strip() or ended
+
+        with ThreadPoolExecutor(idle.qsize()) as pool:
+            return [fault for fault in pool.map(run, chapters) if fault]
+
+    def _command(self, chapter: Chapter) -> list[str]:
+        """The command line that runs one chapter in this order's way."""
+        named = [k for k in ("profile", "device", "dataset") if k in self.parameters]
+        given = {k: v for k, v in self.parameters.items() if k not in named}
+        command = [sys.executable, "-m", "book.pipeline", "run"]
+        command += ["--chapters", chapter.number, "--hardware", self.hardware]
+        if chapter.number in self.again:
+            command += ["--again", chapter.number]
+        command += [f"--{name}={self.parameters[name]}" for name in named]
+        return [
+            *command,
+            "--parameters",
+            " ".join(f"{k}={v}" for k, v in given.items()),
+        ]
 
 
 def _shares(wanted: int) -> list[set[int]]:
-    """Split the cores into at most so many sets; empty sets where they have no name."""
+    """Split the cores into at most `wanted` sets, empty if cores cannot be set."""
     if not hasattr(os, "sched_getaffinity"):
         return [set() for _ in range(min(wanted, usable_cores()))]
     cores = sorted(os.sched_getaffinity(0))
