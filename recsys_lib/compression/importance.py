@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import cosine_similarity
 
 from recsys_lib.compression.pruning import bert_of, common_width
 from recsys_lib.embeddings.encoder import Encoder
+from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.tokens import Tokens
 
 Scores = npt.NDArray[np.float64]
@@ -126,10 +127,8 @@ def _recorded(modules: Sequence[Any]) -> Iterator[list[torch.Tensor]]:
 def _vectors(encoder: Encoder, tokens: Tokens) -> torch.Tensor:
     """What `Encoder.encode` gives, with its graph for derivatives."""
     hidden = _run(encoder, tokens).last_hidden_state
-    if encoder.pooling == "cls":
-        return normalize(hidden[:, 0])
-    mask = torch.from_numpy(tokens.mask).to(hidden)
-    return normalize((mask.unsqueeze(1) @ hidden).squeeze(1))
+    mask = torch.from_numpy(tokens.mask).to(hidden.device)
+    return pool_tensors(hidden, mask, encoder.pooling)
 
 
 def _run(encoder: Encoder, tokens: Tokens, **options: bool) -> Any:

@@ -25,8 +25,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import linear
 
-from recsys_lib.embeddings.engines.torch import Vectors, load_network, random_network
-from recsys_lib.embeddings.pooling import unit_means
+from recsys_lib.arrays import Float32Array
+from recsys_lib.embeddings.engines.torch import (
+    load_torch_network,
+    random_torch_network,
+)
+from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import load_tokenizer, pad, token_ids
 from recsys_lib.scaling.process_group import rank_device, run_ranks, timed_together
@@ -59,7 +63,7 @@ class WaysTimes:
 
 def encode_split(
     texts: Sequence[str], *, way: Way, n_processes: int = 2, **options: Any
-) -> Vectors:
+) -> Float32Array:
     """Embed texts with one encoder split over new processes.
 
     Args:
@@ -82,7 +86,7 @@ def encode_split(
     """
     if way not in get_args(Way):
         raise ValueError(f"way must be one of {get_args(Way)}; got {way!r}")
-    found: Vectors = _run(_encode_rank, texts, n_processes, [way], **options)
+    found: Float32Array = _run(_encode_rank, texts, n_processes, [way], **options)
     return found
 
 
@@ -142,7 +146,7 @@ def _run(
     return run_ranks(work, *task, n_processes=n_processes, **options)[0]
 
 
-def _encode_rank(rank: int, *task: Any) -> Vectors:
+def _encode_rank(rank: int, *task: Any) -> Float32Array:
     dimensions, micro_batches, texts, (way,) = task
     split = _Split.load(dimensions, micro_batches)
     return np.asarray(split.run(way, *split.tokens(texts)).cpu().numpy())
@@ -179,9 +183,9 @@ class _Split:
     def load(cls, dimensions: Mapping[str, int] | None, micro_batches: int) -> "_Split":
         options: Any = {"device": str(rank_device()), "precision": "float32"}
         if dimensions is None:
-            network = load_network(minilm_folder(), **options)
+            network = load_torch_network(minilm_folder(), **options)
         else:
-            network = random_network(dimensions, seed=0, **options)
+            network = random_torch_network(dimensions, seed=0, **options)
         return cls(network.model, micro_batches)
 
     def tokens(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -238,7 +242,7 @@ class _Split:
         allowed = None if mask.all() else mask[:, None, None].bool()
         for i in np.array_split(np.arange(len(self.model.encoder.layer)), n)[rank]:
             hidden = self.model.encoder.layer[i](hidden, allowed)
-        return unit_means(hidden, mask) if rank == n - 1 else hidden
+        return pool_tensors(hidden, mask) if rank == n - 1 else hidden
 
     def _received(self, sender: int, *shape: int) -> torch.Tensor:
         dim = self.model.config.hidden_size
@@ -249,7 +253,7 @@ class _Split:
     @staticmethod
     def _encode(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return unit_means(hidden, mask)
+        return pool_tensors(hidden, mask)
 
     @cached_property
     def _shared(self) -> Any:

@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from recsys_lib.arrays import Float32Array
+from recsys_lib.embeddings.tokens import Batching, length_batches
 from recsys_lib.scaling.ray_serving import CPUS, check_ray
 
 if TYPE_CHECKING:
@@ -154,7 +156,7 @@ class _Worker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         began_s, part = time.time(), int(batch["part"][0])
         rows = self._catalogue.slice(part * self._size, self._size)
-        vectors = self._encode(np.array(rows["text"].to_pylist(), dtype=object))
+        vectors = self._encode(rows["text"].to_pylist())
         flat = pa.array(vectors.ravel())
         column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
         file = self._files[part]
@@ -164,13 +166,13 @@ class _Worker:
         done = {"part": part, "worker": os.getpid(), "began_s": began_s}
         return {name: [x] for name, x in {**done, "ended_s": time.time()}.items()}
 
-    def _encode(self, texts: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        cuts = np.arange(self._batch_size, len(texts), self._batch_size)
-        batches = np.split(order, cuts)
-        parts = [self._encoder.encode(texts[batch].tolist()) for batch in batches]
+    def _encode(self, texts: list[str]) -> Float32Array:
+        lengths = [len(text) for text in texts]
+        batches = [*length_batches(lengths, Batching(self._batch_size))]
+        encode = self._encoder.encode
+        parts = [encode([texts[i] for i in batch]) for batch in batches]
         vectors = np.concatenate(parts).astype(np.float32)
-        return vectors[np.argsort(order)]
+        return vectors[np.argsort([i for batch in batches for i in batch])]
 
 
 def _make(
