@@ -1,4 +1,4 @@
-"""Shared by the engines that convert a PyTorch model: how they run batches."""
+"""How the engines that convert a torch model run batches."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor

@@ -135,12 +135,8 @@ def convert_to_onnx(network: "TorchNetwork", file: Path) -> None:
         raise ValueError(f"onnxruntime must be given BERT, an encoder with gelu; {got}")
     state = network.model.state_dict()
     model = bert_graph(config, {name: x.detach().numpy() for name, x in state.items()})
-    facts = {
-        "dim": network.dim,
-        "n_parameters": network.n_parameters,
-        "size_bytes": sum(
-            onnx.numpy_helper.to_array(x).nbytes for x in model.graph.initializer
-        ),
-    }
+    weights = [onnx.numpy_helper.to_array(x) for x in model.graph.initializer]
+    facts = {"dim": network.dim, "n_parameters": network.n_parameters}
+    facts["size_bytes"] = sum(x.nbytes for x in weights)
     onnx.helper.set_model_props(model, {key: str(x) for key, x in facts.items()})
     onnx.save(model, str(file))

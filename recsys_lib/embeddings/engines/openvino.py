@@ -1,7 +1,6 @@
 """The OpenVINO engine: compiles a converted transformer for the CPU and runs it."""
 
 import threading
-from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -29,6 +28,7 @@ with needs("openvino"):
 BUCKETS = (12, 16, 20, 32)  # a single text is padded to one of these lengths
 _STEP = 8  # a batch is padded to a multiple: fewer shapes to compile
 _MAX_MODELS = 4  # compiled for one shape: each holds weights and takes time to compile
+_Use = Callable[[Float32Array], Float32Array]  # of hidden states
 _Shape = tuple[int, int]  # bucket of a single text, or 0; threads of a pass
 
 openvino.Type.i64.to_dtype()  # two threads in its first call would deadlock
@@ -106,18 +106,14 @@ class OpenVinoNetwork:
 
         return run_batches(run, batches, self._n_threads)
 
-    def _with_hidden(
-        self,
-        tokens: Tokens,
-        n_threads: int,
-        use: Callable[[Float32Array], Float32Array],
-    ) -> Float32Array:
+    def _with_hidden(self, tokens: Tokens, n_threads: int, use: _Use) -> Float32Array:
         """Run the layers; hand hidden states to `use` before their buffer is reused."""
         n, length = tokens.ids.shape
-        bucket = self._bucket(length) if n == 1 else 0
+        bucket = next((b for b in self._buckets if n == 1 and b >= length), 0)
         more = -length % _STEP
         if more and not bucket and length + more <= self._positions:
-            tokens = _padded(tokens, more)
+            added = ((0, 0), (0, more))  # the mask hides it
+            tokens = Tokens(np.pad(tokens.ids, added), np.pad(tokens.mask, added))
         idle = self._idle[bucket, n_threads]
         try:
             run = idle.pop()
@@ -126,11 +122,6 @@ class OpenVinoNetwork:
         found = use(run(tokens)[:, :length])
         idle.append(run)
         return found
-
-    def _bucket(self, length: int) -> int:
-        """The shortest bucket that holds a text of this length, or 0."""
-        i = bisect_left(self._buckets, length)
-        return self._buckets[i] if i < len(self._buckets) else 0
 
     def _model_for(self, length: int, n_threads: int) -> openvino.CompiledModel:
         """A model for a single text of this length, or for any batch if 0.
@@ -213,12 +204,6 @@ def _hint(precision: str) -> str:
     return "f32" if wide else "bf16"
 
 
-def _padded(tokens: Tokens, more: int) -> Tokens:
-    """Pad a batch; the mask hides the padding."""
-    ids, mask = (np.pad(x, ((0, 0), (0, more))) for x in (tokens.ids, tokens.mask))
-    return Tokens(ids, mask)
-
-
 def load_openvino_network(
     folder: Path,
     *,
@@ -237,10 +222,8 @@ def load_openvino_network(
     Raises:
         ValueError: If "int8" has no calibration, or weights of the model are missing.
     """
-    if precision == "int8":
-        model = load_int8_graph(folder, calibration)
-    else:
-        model = load_graph(folder)
+    int8 = precision == "int8"
+    model = load_int8_graph(folder, calibration) if int8 else load_graph(folder)
     return OpenVinoNetwork(model, precision=precision, n_threads=n_threads)
 
 

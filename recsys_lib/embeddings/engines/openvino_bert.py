@@ -18,7 +18,6 @@ with needs("openvino"):
 
 Weight = Callable[[str, tuple[int, ...]], Float32Array]
 
-_PARTS = ("query", "key", "value")
 _WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -48,7 +47,9 @@ def bert_graph(sizes: Mapping[str, int], weight: Weight) -> openvino.Model:
 
     def attend(x: Any, name: str, allowed: Any) -> Any:
         split, apart = np.array([0, 0, heads, dim // heads]), np.array([0, 2, 1, 3])
-        parts = (dense(x, f"{name}.{part}", dim, dim) for part in _PARTS)
+        parts = (
+            dense(x, f"{name}.{part}", dim, dim) for part in ("query", "key", "value")
+        )
         q, k, v = (
             ops.transpose(ops.reshape(part, split, True), apart) for part in parts
         )
