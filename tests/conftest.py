@@ -84,20 +84,31 @@ def encoder():
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one layer and random weights, with MiniLM's tokeniser; only read it."""
-    from recsys_lib.embeddings.pretrained import minilm_folder
-    from recsys_lib.embeddings.random_bert import random_encoder
-
-    sizes = {
-        "num_hidden_layers": 1,
+def tiny_sizes() -> dict[str, int]:
+    """Dimensions of a BERT that is made and run within milliseconds."""
+    return {
+        "num_hidden_layers": 2,
         "hidden_size": 8,
         "num_attention_heads": 2,
         "intermediate_size": 16,
         "max_position_embeddings": 16,
     }
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_sizes):
+    """An encoder with these dimensions and random weights on torch; only read it."""
+    from recsys_lib.embeddings.random_bert import random_encoder
+
+    return random_encoder(tiny_sizes, engine="torch", max_length=16)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny encoder, with MiniLM's tokeniser; only read it."""
+    from recsys_lib.embeddings.pretrained import minilm_folder
+
     folder = tmp_path_factory.mktemp("tiny")
-    tiny = random_encoder(sizes, engine="torch", max_length=16)
     tiny.network.model.save_pretrained(folder)
     shutil.copy(minilm_folder() / "tokenizer.json", folder)
     return folder

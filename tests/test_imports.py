@@ -128,7 +128,7 @@ def test_every_import_of_the_library_and_the_chapters_is_found():
 
 
 def test_code_is_all_that_a_module_imports_with_versions():
-    found = code_of(onnx_engine.load_network)
+    found = code_of(onnx_engine.load_onnx_network)
     assert {
         "recsys_lib/__init__.py",
         "recsys_lib/embeddings/engines/onnxruntime.py",

@@ -12,7 +12,7 @@ from recsys_lib.compression.distillation import distil_static, static_student
 from recsys_lib.compression.teacher import teacher_targets
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
-from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
+from recsys_lib.embeddings.engines import openvino_convert
 from recsys_lib.embeddings.tokens import load_tokenizer
 from recsys_lib.machine import describe_machine
 from recsys_lib.models.training import TrainingOptions
@@ -49,8 +49,8 @@ def reread(filled_cache):
 def made_of(model: Path, max_length: int = 16) -> set[str]:
     """Kinds of what is made, and not found, when all is asked for."""
     before = {*cache_folder().glob("*/*")}
-    openvino_graph.load_graph(model)
-    onnx_engine.load_network(model)
+    openvino_convert.load_graph(model)
+    onnx_engine.load_onnx_network(model)
     targets = teacher_targets(TEXTS, model=model, max_length=max_length)
     start = static_student(targets, load_tokenizer(model, max_length))
     distil_static(start, TEXTS, targets.vectors, TrainingOptions(epochs=1))

@@ -20,7 +20,7 @@ def own() -> Operations:
     from recsys_lib.embeddings.encoder import load_encoder
     from recsys_lib.embeddings.engines.cuda_graphs import graph_shape
     from recsys_lib.embeddings.engines.torch import TorchNetwork
-    from recsys_lib.embeddings.tokens import Tokens, in_batches
+    from recsys_lib.embeddings.tokens import Tokens, token_batches
 
     encoder = load_encoder(device="cuda")
     network: Any = encoder.network
@@ -44,9 +44,10 @@ def own() -> Operations:
         ready[0].replay()
 
     def tokenize(texts: Sequence[str]) -> list[int]:
-        options: dict[str, Any] = {"pad_id": encoder.pad_id, "cuts": []}
-        made = in_batches(encoder.tokenizer, texts, encoder.batching, **options)
-        batches[:] = [*made]
+        made = token_batches(
+            encoder.tokenizer, texts, encoder.batching, pad_id=encoder.pad_id
+        )
+        batches[:] = [tokens for _, tokens in made]
         return [int(n) for batch in batches for n in batch.mask.sum(axis=1)]
 
     def passes() -> None:

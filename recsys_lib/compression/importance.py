@@ -13,12 +13,13 @@ import numpy as np
 from recsys_lib.arrays import Float64Array
 from recsys_lib.compression.pruning import bert_of, common_width
 from recsys_lib.embeddings.encoder import Encoder
+from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
 
 with needs("torch"):
     import torch
-    from torch.nn.functional import cosine_similarity, normalize
+    from torch.nn.functional import cosine_similarity
 
 
 _BATCH = 16  # texts
@@ -135,10 +136,8 @@ def _recorded(modules: Sequence[Any]) -> Iterator[list[torch.Tensor]]:
 def _vectors(encoder: Encoder, tokens: Tokens) -> torch.Tensor:
     """Embed as `Encoder.encode` does, with the graph that gradients need."""
     hidden = _run(encoder, tokens).last_hidden_state
-    if encoder.pooling == "cls":
-        return normalize(hidden[:, 0])
-    mask = torch.from_numpy(tokens.mask).to(hidden)
-    return normalize((mask.unsqueeze(1) @ hidden).squeeze(1))
+    mask = torch.from_numpy(tokens.mask).to(hidden.device)
+    return pool_tensors(hidden, mask, encoder.pooling)
 
 
 def _run(

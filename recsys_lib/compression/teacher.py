@@ -18,7 +18,7 @@ from recsys_lib.artifacts import cache_arrays, hashes_of
 from recsys_lib.embeddings.encoder import Encoder, load_encoder
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
-from recsys_lib.embeddings.tokens import Batching, Tokens, in_batches, strings
+from recsys_lib.embeddings.tokens import Batching, Tokens, strings, token_batches
 from recsys_lib.machine import usable_cores
 
 
@@ -77,24 +77,26 @@ def _compute(
     teacher: Encoder, texts: list[str]
 ) -> tuple[Float32Array, Float32Array, Float32Array, IntArray]:
     """Vectors of the texts in both poolings, mean and count of each token."""
-    n_tokens, cuts = teacher.tokenizer.get_vocab_size(), list[list[int]]()
+    n_tokens = teacher.tokenizer.get_vocab_size()
     vectors, cls_vectors = np.empty((2, len(texts), teacher.dim), dtype=np.float32)
     sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
 
-    def answer(tokens: Tokens) -> tuple[Any, ...]:
+    def answer(batch: tuple[list[int], Tokens]) -> tuple[Any, ...]:
+        positions, tokens = batch
         hidden = np.asarray(teacher.forward(tokens))
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
         inside[range(len(inside)), tokens.mask.sum(axis=1) - 1] = False
         by_mean, by_cls = (pool(hidden, tokens.mask, kind) for kind in ("mean", "cls"))
-        return by_mean, by_cls, tokens.ids[inside], hidden[inside]
+        return np.array(positions), by_mean, by_cls, tokens.ids[inside], hidden[inside]
 
-    options: Any = {"pad_id": teacher.pad_id, "cuts": cuts}
-    batches = in_batches(teacher.tokenizer, texts, Batching(texts=16), **options)
+    batches = token_batches(
+        teacher.tokenizer, texts, Batching(max_texts=16), pad_id=teacher.pad_id
+    )
     with ThreadPoolExecutor(usable_cores()) as threads:
         answers = threads.map(answer, batches)
-        for cut, (by_mean, by_cls, ids, states) in zip(cuts, answers, strict=True):
-            vectors[cut], cls_vectors[cut] = by_mean, by_cls
+        for positions, by_mean, by_cls, ids, states in answers:
+            vectors[positions], cls_vectors[positions] = by_mean, by_cls
             found, row, often = np.unique(ids, return_inverse=True, return_counts=True)
             entries = (np.ones(len(ids)), (row, np.arange(len(ids))))
             sums[found] += csr_matrix(entries, shape=(len(found), len(ids))) @ states

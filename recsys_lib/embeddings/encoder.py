@@ -1,45 +1,41 @@
-"""Text to unit vectors in three steps that can be called apart: tokenise, run, pool.
+"""Text to unit vectors in three separate steps: tokenise, run the layers, pool.
 
 `Encoder` runs a transformer on one of three engines: "openvino" or "onnxruntime" on a
-CPU, "torch" as the reference and on a GPU. `StaticEncoder` only looks its tokens up in
-a table.
+CPU; "torch" on a GPU, and as the reference on a CPU.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from recsys_lib.embeddings.pretrained import _folder
+from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.embeddings.pooling import Pooling
+from recsys_lib.embeddings.pretrained import model_folder
 from recsys_lib.embeddings.tokens import (
-    ON_CPU,
     Batching,
-    Ints,
     Tokens,
     batching_on,
-    fitting_tokenizer,
-    in_batches,
+    load_model_tokenizer,
     pad,
     strings,
+    token_batches,
     token_ids,
 )
+from recsys_lib.extras import needs
 
 if TYPE_CHECKING:
     from recsys_lib.embeddings.engines.onnxruntime import OnnxNetwork
     from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
     from recsys_lib.embeddings.engines.torch import TorchNetwork
 
-Vectors = npt.NDArray[np.float32]
 Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
-Pooling = Literal["mean", "cls"]
 
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
@@ -50,30 +46,30 @@ PRECISIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A transformer with its tokeniser and its way to one vector a text.
+    """A transformer with its tokeniser and pooling.
 
     Attributes:
         tokenizer: Truncates, does not pad.
         network: Runs the layers.
         pooling: "mean" over the tokens, or "cls", the first token alone.
-        pad_id: Token that fills up the shorter texts of a batch.
-        batching: Of many texts, where no number is asked for.
+        pad_id: Token id that fills up the shorter texts of a batch.
+        batching: Default limits of a batch when many texts are encoded.
     """
 
     tokenizer: Tokenizer
     network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
     pooling: Pooling = "mean"
     pad_id: int = 0
-    batching: Batching = ON_CPU
+    batching: Batching = field(default_factory=Batching)
 
     @property
     def engine(self) -> str:
-        """Which one runs the layers, as `load_encoder` names it."""
+        """Name of the engine, as of `load_encoder`."""
         return self.network.engine
 
     @property
     def precision(self) -> str:
-        """Of the layers, as `load_encoder` names it."""
+        """Precision of the layers, as of `load_encoder`."""
         return self.network.precision
 
     @property
@@ -88,7 +84,7 @@ class Encoder:
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the weights."""
+        """Memory of the weights, in bytes."""
         return self.network.size_bytes
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -101,19 +97,22 @@ class Encoder:
         return pad(token_ids(self.tokenizer, texts), self.pad_id)
 
     def forward(self, tokens: Tokens) -> Any:
-        """Run the transformer: (n, length, dim) hidden states, where the engine is."""
+        """Run the layers: (n, length, dim) hidden states, on the engine's device."""
         return self.network.forward(tokens)
 
-    def pool(self, hidden: Any, mask: Ints) -> Vectors:
+    def pool(self, hidden: Any, mask: IntArray) -> Float32Array:
         """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
         return self.network.pool(hidden, mask, self.pooling)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int | None = None) -> Vectors:
-        """Embed texts, those of like length together so that little is padding.
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int | None = None
+    ) -> Float32Array:
+        """Embed texts, in batches of similar length so that little is padding.
 
         Args:
             texts: Any number; an empty text has the vector of the special tokens.
-            batch_size: Texts in one forward pass; None for what suits the device.
+            batch_size: Texts in one forward pass; None for a number that suits the
+                device.
 
         Returns:
             (n, dim) unit vectors in the order of the texts, whatever the batches.
@@ -128,16 +127,21 @@ class Encoder:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         given = strings(texts)
-        if len(given) == 1:  # the rest would cost a request a tenth of a millisecond
+        if len(given) == 1:  # the rest would take a request 0.1 ms longer
             return self.network.encode([self.tokenize(given)], self.pooling)[0]
-        batching = self.batching if batch_size is None else Batching(texts=batch_size)
-        cuts: list[list[int]] = []
-        options: Any = {"pad_id": self.pad_id, "cuts": cuts}
-        batches = in_batches(self.tokenizer, given, batching, **options)
-        encoded = self.network.encode(batches, self.pooling)
+        batching = self.batching if batch_size is None else Batching(batch_size)
+        positions: list[list[int]] = []
+
+        def batches() -> Iterator[Tokens]:
+            made = token_batches(self.tokenizer, given, batching, pad_id=self.pad_id)
+            for batch, tokens in made:
+                positions.append(batch)
+                yield tokens
+
+        encoded = self.network.encode(batches(), self.pooling)
         vectors = np.empty((len(given), self.dim), dtype=np.float32)
-        for cut, part in zip(cuts, encoded, strict=True):
-            vectors[cut] = part
+        for batch, part in zip(positions, encoded, strict=True):
+            vectors[batch] = part
         return vectors
 
 
@@ -152,25 +156,28 @@ def load_encoder(
     n_threads: int | None = None,
     calibration: Sequence[str] | None = None,
 ) -> Encoder:
-    """Load a pre-trained encoder, by default the fastest on the device without a loss.
+    """Load a pre-trained encoder, by default the fastest that loses no quality.
 
     Args:
         model: Hugging Face id or a folder; None for the carried all-MiniLM-L6-v2.
-        engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": of the first
-            two the one that `engine_choice` measured to be faster, torch on a GPU.
+        engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": on a GPU torch;
+            on a CPU the faster of the first two, as `engines.choice` measured it.
         precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
-            "auto": on the CPU the fastest of float32, bfloat16 and, where calibration
-            allows it, int8.
+            "auto": on a CPU the fastest of float32, bfloat16 and, with calibration,
+            int8; on a GPU bfloat16.
         pooling: "mean" or "cls", as the model was trained.
         device: "cpu" or "cuda[:i]".
-        max_length: Tokens kept of a text, special ones included.
-        n_threads: Of a forward pass, but on torch; None for all cores.
-        calibration: Some hundred texts of the kind to encode, which "int8" needs. With
-            them "auto" may choose it, for a mean cosine to float32 above 0.99.
+        max_length: Longest text in tokens, special tokens included; the rest of a text
+            is cut off.
+        n_threads: Threads of a forward pass on openvino and onnxruntime; None for all
+            cores.
+        calibration: A few hundred texts of the kind to encode, which "int8" needs.
+            With them "auto" may choose int8, at a mean cosine to float32 above 0.99.
 
     Raises:
-        ValueError: If an option is out of its range, or the weights lack a part of the
-            model or (the carried ones) are not those of the publication.
+        ValueError: If an option is out of its range, weights of the model are missing,
+            or the carried weights are not those of the publication.
+        ImportError: If the engine is not installed.
 
     Source: Wang et al., MiniLM, NeurIPS 2020, arXiv 2002.10957.
 
@@ -178,27 +185,26 @@ def load_encoder(
     22713216
     """
     engine, precision = resolve_options(engine, precision, pooling, device)
-    folder = _folder(model)
+    folder = model_folder(model)
     config = json.loads((folder / "config.json").read_text())
-    tokenizer = fitting_tokenizer(folder, max_length, config)
+    tokenizer = load_model_tokenizer(folder, max_length, config)
     pad_id = config.get("pad_token_id") or 0
     network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
     if engine == "torch":
-        from recsys_lib.embeddings.engines import torch as torch_engine  # takes seconds
+        from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
-        network = torch_engine.load_network(folder, device=device, precision=precision)
+        network = load_torch_network(folder, device=device, precision=precision)
     else:
         from recsys_lib.embeddings.engines.choice import fastest, load_choice
 
         rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
         choice = fastest(folder, engine, precision, rows)
-        options: dict[str, Any] = {"n_threads": n_threads, "calibration": rows}
-        network = load_choice(folder, choice, **options)
+        network = load_choice(folder, choice, n_threads=n_threads, calibration=rows)
     return Encoder(tokenizer, network, pooling, pad_id, batching_on(device))
 
 
 def calibration_sample(texts: Sequence[str], *, n: int = 200) -> list[str]:
-    """Draw n of the texts, the same each time, for `load_encoder` to calibrate on.
+    """Draw n of the texts for `load_encoder` to calibrate on, the same each time.
 
     >>> calibration_sample(["a", "b", "c"], n=2) == calibration_sample("abc", n=2)
     True
@@ -210,8 +216,8 @@ def calibration_sample(texts: Sequence[str], *, n: int = 200) -> list[str]:
 def resolve_options(
     engine: Engine, precision: str, pooling: str, device: str
 ) -> tuple[Engine, str]:
-    """Check options and settle "auto", but for what has to be measured."""
-    if pooling not in ("mean", "cls"):
+    """Check options and replace "auto" where no measurement is needed."""
+    if pooling not in get_args(Pooling):
         raise ValueError(f'pooling must be "mean" or "cls"; got {pooling!r}')
     if engine == "auto" and (precision == "float16" or device != "cpu"):
         engine = "torch"
@@ -230,17 +236,17 @@ def resolve_options(
 
 
 def _check_gpu(engine: str, device: str) -> None:
-    import torch
-
+    with needs("torch"):
+        import torch
     if engine != "torch" or not torch.cuda.is_available():
         wanted = f'device must be "cpu" for {engine} or without a GPU'
         raise ValueError(f"{wanted}; got {device!r}")
 
 
 class TextEncoder(Protocol):
-    """What turns n texts into (n, dim) unit vectors, with or without a cache."""
+    """Turns n texts into (n, dim) unit vectors, with or without a cache."""
 
     @property
     def dim(self) -> int: ...  # noqa: D102
 
-    def encode(self, texts: Sequence[str], /) -> NDArray[np.float32]: ...  # noqa: D102
+    def encode(self, texts: Sequence[str], /) -> Float32Array: ...  # noqa: D102

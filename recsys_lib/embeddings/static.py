@@ -1,30 +1,23 @@
-"""Static embeddings: one vector for each token, and their mean."""
-
-from __future__ import annotations
+"""Static embeddings: a text is the mean of one fixed vector per token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from recsys_lib.embeddings.tokens import (
-    token_ids,
-)
+from recsys_lib.arrays import Float32Array
+from recsys_lib.embeddings.encoder import Encoder
+from recsys_lib.embeddings.tokens import token_ids
 from recsys_lib.ranking.similarity import normalize
-
-if TYPE_CHECKING:
-    pass
-from recsys_lib.embeddings.encoder import Encoder, Vectors
 
 
 @dataclass(frozen=True, eq=False)
 class StaticEncoder:
-    """A table (vocabulary, dim) of token vectors: a text is the mean of its tokens."""
+    """A table (vocabulary, dim) of token vectors with its tokeniser."""
 
     tokenizer: Tokenizer
-    table: Vectors
+    table: Float32Array
 
     @property
     def dim(self) -> int:
@@ -38,7 +31,7 @@ class StaticEncoder:
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the weights."""
+        """Memory of the weights, in bytes."""
         return int(self.table.nbytes)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -49,20 +42,21 @@ class StaticEncoder:
         """
         return token_ids(self.tokenizer, texts, special=False)
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Embed texts: (n, dim) unit vectors, the zero vector for one without a token.
 
         Raises:
             TypeError: If not given a sequence of str.
 
+        >>> from recsys_lib.embeddings.encoder import load_encoder
         >>> static_encoder(load_encoder()).encode(["space opera", ""]).any(axis=1)
         array([ True, False])
         """
         sums = [self.table[row].sum(axis=0) for row in self.tokenize(texts)]
         table = np.array(sums, dtype=np.float32).reshape(len(sums), self.dim)
-        return np.asarray(normalize(table), dtype=np.float32)  # of the mean: the same
+        return np.asarray(normalize(table), dtype=np.float32)  # as of the mean
 
 
 def static_encoder(encoder: Encoder) -> StaticEncoder:
-    """Keep of an encoder only its table of input embeddings."""
+    """Return an encoder's table of input embeddings, without its layers."""
     return StaticEncoder(encoder.tokenizer, encoder.network.token_table)

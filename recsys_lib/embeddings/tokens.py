@@ -1,4 +1,4 @@
-"""Text to token ids, through the `tokenizers` library alone: no framework is loaded."""
+"""Text to token ids, in batches of similar length."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
-Ints = npt.NDArray[np.int64]
+from recsys_lib.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,32 +22,31 @@ class Tokens:
         mask: (n, length), 1 for a token, 0 for padding.
     """
 
-    ids: Ints
-    mask: Ints
+    ids: IntArray
+    mask: IntArray
 
 
 @dataclass(frozen=True)
 class Batching:
-    """How many texts make a batch; None sets no limit.
+    """Limits of one batch; None means no limit.
 
     Attributes:
-        texts: Most of them.
-        tokens: Most of these, padding included.
-        ahead: Texts tokenised at a time, while the engine runs those before.
+        max_texts: Number of texts.
+        max_tokens: Number of tokens, padding included.
+        chunk: Texts to tokenise at once, in a thread, while the engine runs the
+            previous ones; None for all of them.
     """
 
-    texts: int | None = 8
-    tokens: int | None = None
-    ahead: int | None = None
-
-
-ON_CPU = Batching()
-ON_GPU = Batching(texts=None, tokens=65_536, ahead=4096)
+    max_texts: int | None = 8
+    max_tokens: int | None = None
+    chunk: int | None = None
 
 
 def batching_on(device: str) -> Batching:
     """Batches that keep a device busy, "cpu" or a GPU."""
-    return ON_CPU if device == "cpu" else ON_GPU
+    if device == "cpu":
+        return Batching()
+    return Batching(max_texts=None, max_tokens=65_536, chunk=4096)
 
 
 def load_tokenizer(source: str | Path, max_length: int) -> Tokenizer:
@@ -75,10 +73,10 @@ def load_tokenizer(source: str | Path, max_length: int) -> Tokenizer:
     return tokenizer
 
 
-def fitting_tokenizer(
+def load_model_tokenizer(
     folder: Path, max_length: int, config: Mapping[str, Any]
 ) -> Tokenizer:
-    """Load the tokeniser of a model that takes texts of this length."""
+    """Load the tokeniser of a model and check max_length against its positions."""
     limit = config.get("max_position_embeddings", 512)
     if max_length > limit:
         raise ValueError(f"max_length must be at most {limit}; got {max_length}")
@@ -98,7 +96,7 @@ def token_ids(
 
 
 def strings(texts: Sequence[str]) -> list[str]:
-    """Make sure that texts are some str, not one.
+    """Check that texts are a sequence of str and not one str; return them as a list.
 
     Raises:
         TypeError: If not given a sequence of str.
@@ -112,91 +110,88 @@ def strings(texts: Sequence[str]) -> list[str]:
     return given
 
 
-def like_lengths(
-    rows: Sequence[Sequence[int]], batching: Batching
-) -> Iterator[list[int]]:
-    """Group rows of token ids into batches of like length, the longest first.
+def length_batches(lengths: Sequence[int], batching: Batching) -> Iterator[list[int]]:
+    """Group texts of similar length into batches, the longest first.
+
+    Args:
+        lengths: Length of each text, in tokens where ``batching`` limits tokens.
+        batching: Limits of a batch, which holds at least one text.
 
     Returns:
-        Positions of the rows of each batch, which holds at least one.
+        Positions of the texts of each batch.
 
-    >>> rows = [[1], [1, 2, 3], [1, 2]]
-    >>> [*like_lengths(rows, Batching(texts=2))]
+    >>> [*length_batches([1, 3, 2], Batching(max_texts=2))]
     [[1, 2], [0]]
-    >>> [*like_lengths(rows, Batching(texts=None, tokens=4))]
+    >>> [*length_batches([1, 3, 2], Batching(max_texts=None, max_tokens=4))]
     [[1], [2, 0]]
     """
-    order, start = sorted(range(len(rows)), key=lambda i: -len(rows[i])), 0
+    order, start = sorted(range(len(lengths)), key=lambda i: -lengths[i]), 0
     while start < len(order):
-        most = batching.texts or len(order)
-        if batching.tokens is not None:
-            longest = max(len(rows[order[start]]), 1)
-            most = min(most, max(batching.tokens // longest, 1))
-        yield order[start : start + most]
-        start += most
+        size = batching.max_texts or len(order)
+        if batching.max_tokens is not None:
+            longest = max(lengths[order[start]], 1)
+            size = min(size, max(batching.max_tokens // longest, 1))
+        yield order[start : start + size]
+        start += size
 
 
-def in_batches(
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    batching: Batching,
-    *,
-    pad_id: int,
-    cuts: list[list[int]],
-) -> Iterator[Tokens]:
-    """Tokenise and pad, noting in ``cuts`` which texts each batch is of.
+def token_batches(
+    tokenizer: Tokenizer, texts: Sequence[str], batching: Batching, *, pad_id: int
+) -> Iterator[tuple[list[int], Tokens]]:
+    """Tokenise texts into padded batches of similar length.
 
     Args:
         tokenizer: Truncates, does not pad.
         texts: Any number.
         batching: Limits of a batch.
-        pad_id: Fills up shorter texts.
-        cuts: Gets the positions of the texts of each batch.
+        pad_id: Token id that fills up shorter texts.
+
+    Returns:
+        For each batch the positions of its texts, and their tokens.
 
     Raises:
         TypeError: If not given a sequence of str.
         ValueError: If a text gives no token.
     """
     given = strings(texts)
-    step = batching.ahead or max(len(given), 1)
-    starts = range(0, len(given), step)
-    parts = [given[start : start + step] for start in starts]
-    for start, rows in zip(starts, _each_ahead(tokenizer, parts), strict=True):
-        for cut in like_lengths(rows, batching):
-            cuts.append([start + i for i in cut])
-            yield pad([rows[i] for i in cut], pad_id)
+    size = batching.chunk or max(len(given), 1)
+    starts = range(0, len(given), size)
+    chunks = [given[start : start + size] for start in starts]
+    for start, rows in zip(starts, _tokenized(tokenizer, chunks), strict=True):
+        for batch in length_batches([len(row) for row in rows], batching):
+            yield [start + i for i in batch], pad([rows[i] for i in batch], pad_id)
 
 
-def _each_ahead(
-    tokenizer: Tokenizer, parts: Sequence[list[str]]
+def _tokenized(
+    tokenizer: Tokenizer, chunks: Sequence[list[str]]
 ) -> Iterator[list[list[int]]]:
-    """Token ids of each part, cut in a thread while the part before is used."""
-    if len(parts) < 2:
-        yield from (token_ids(tokenizer, part) for part in parts)
+    """Token ids of each chunk; a thread tokenises the next one meanwhile."""
+    if len(chunks) < 2:
+        yield from (token_ids(tokenizer, chunk) for chunk in chunks)
         return
-    with ThreadPoolExecutor(1) as thread:  # the interpreter is free meanwhile
-        coming = thread.submit(tokenizer.encode_batch_fast, parts[0])
-        for part in [*parts[1:], []]:
-            ready, coming = coming, thread.submit(tokenizer.encode_batch_fast, part)
-            yield [encoding.ids for encoding in ready.result()]
+    with ThreadPoolExecutor(1) as thread:  # the tokeniser releases the GIL
+        coming = thread.submit(token_ids, tokenizer, chunks[0])
+        for chunk in [*chunks[1:], []]:
+            ready, coming = coming, thread.submit(token_ids, tokenizer, chunk)
+            yield ready.result()
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
-    """Fill up rows of token ids to one batch as long as the longest.
+    """Pad rows of token ids to the longest one.
 
     Raises:
-        ValueError: If there is no row, or one is empty.
+        ValueError: If there is no row, or a row is empty.
 
     >>> pad([[101, 7, 102], [101, 102]], 0).ids.tolist()
     [[101, 7, 102], [101, 102, 0]]
     """
-    if len(rows) == 1 and rows[0]:  # a tenth of the time, for one request
+    if len(rows) == 1 and rows[0]:  # ten times faster, for one request
         ids, mask = np.array([rows, [[1] * len(rows[0])]], dtype=np.int64)
         return Tokens(ids, mask)
     lengths = np.array([len(row) for row in rows])
     if not (lengths.size and lengths.all()):
         got = f"got {len(rows)} texts, {(lengths == 0).sum()} without"
-        raise ValueError(f"texts must be some, each with a token; {got}")
+        raise ValueError(f"there must be texts, each with a token; {got}")
     mask = np.arange(lengths.max()) < lengths[:, None]  # (n, length)
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())

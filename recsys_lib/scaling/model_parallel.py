@@ -18,8 +18,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from recsys_lib.arrays import Float64Array
-from recsys_lib.embeddings.engines.torch import load_network
-from recsys_lib.embeddings.pooling import unit_means
+from recsys_lib.embeddings.engines.torch import load_torch_network
+from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import load_tokenizer, pad, token_ids
 from recsys_lib.extras import needs
@@ -117,7 +117,7 @@ class _SplitEncoder:
     @classmethod
     def load(cls) -> "_SplitEncoder":
         to = str(process_device())
-        return cls(load_network(minilm_folder(), device=to, precision="float32").model)
+        return cls(load_torch_network(minilm_folder(), device=to).model)
 
     def tokens(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         batch = pad(token_ids(load_tokenizer(minilm_folder(), 128), texts), 0)
@@ -172,7 +172,7 @@ class _SplitEncoder:
         allowed = None if mask.all() else mask[:, None, None].bool()
         for i in own_part(torch.arange(_LAYERS)).tolist():
             hidden = self.model.encoder.layer[i](hidden, allowed)
-        return unit_means(hidden, mask) if process == n - 1 else hidden
+        return pool_tensors(hidden, mask) if process == n - 1 else hidden
 
     def _received(self, sender: int, *shape: int) -> torch.Tensor:
         dim = self.model.config.hidden_size
@@ -196,7 +196,7 @@ class _SplitEncoder:
 
 def _encode(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-    return unit_means(hidden, mask)
+    return pool_tensors(hidden, mask)
 
 
 def _rows(whole: nn.Linear) -> nn.Linear:

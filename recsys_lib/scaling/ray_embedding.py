@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_lib.arrays import Float32Array, Float64Array, IntArray
+from recsys_lib.embeddings.tokens import Batching, length_batches
 from recsys_lib.extras import needs
 from recsys_lib.scaling.ray_serving import CPUS_PER_ACTOR, require_ray
 
@@ -133,7 +133,7 @@ class _Worker:
 
     def __call__(self, part: dict[str, Any]) -> dict[str, Any]:
         began_s, file = time.time(), Path(part["file"])
-        vectors = self._encode(np.array(part["text"], dtype=object))
+        vectors = self._encode([*part["text"]])
         flat = pa.array(vectors.ravel())
         column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
         partial = file.with_name(f".{file.name}.{os.getpid()}")
@@ -142,13 +142,13 @@ class _Worker:
         done = {"file": part["file"], "worker": os.getpid()}
         return {**done, "began_s": began_s, "ended_s": time.time()}
 
-    def _encode(self, texts: npt.NDArray[Any]) -> Float32Array:
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        cuts = np.arange(self._batch_size, len(texts), self._batch_size)
-        batches = np.split(order, cuts)
-        parts = [self._encoder.encode(texts[batch].tolist()) for batch in batches]
+    def _encode(self, texts: list[str]) -> Float32Array:
+        lengths = [len(text) for text in texts]
+        batches = [*length_batches(lengths, Batching(self._batch_size))]
+        encode = self._encoder.encode
+        parts = [encode([texts[i] for i in batch]) for batch in batches]
         vectors = np.concatenate(parts).astype(np.float32)
-        return vectors[np.argsort(order)]
+        return vectors[np.argsort([i for batch in batches for i in batch])]
 
 
 def _make(

@@ -17,7 +17,7 @@ from recsys_lib.compression.pruning import (
 )
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
-from recsys_lib.embeddings.engines.openvino_convert import convert
+from recsys_lib.embeddings.engines.openvino_convert import convert_to_openvino
 from recsys_lib.embeddings.random_bert import random_encoder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
@@ -77,7 +77,7 @@ def silenced(encoder, heads=(), units=()):
 
 
 def on_openvino(encoder):
-    network = OpenVinoNetwork(convert(encoder.network), precision="float32")
+    network = OpenVinoNetwork(convert_to_openvino(encoder.network), precision="float32")
     return replace(encoder, network=network)
 
 
@@ -160,11 +160,11 @@ def test_minilm_without_half_of_its_parts_runs(minilm):
 
 
 def test_pruned_layers_can_be_saved_and_loaded(tiny, tmp_path):
-    from recsys_lib.embeddings.engines.torch import load_network
+    from recsys_lib.embeddings.engines.torch import load_torch_network
 
     pruned = remove_layers(tiny, [False, True, False])
     pruned.network.model.save_pretrained(tmp_path)
-    loaded = load_network(tmp_path, device="cpu", precision="float32")
+    loaded = load_torch_network(tmp_path)
     again = replace(pruned, network=loaded)
     np.testing.assert_array_equal(again.encode(TEXTS), pruned.encode(TEXTS))
 

@@ -10,37 +10,24 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from recsys_lib.embeddings import pooling
 from recsys_lib.embeddings.encoder import PRECISIONS, load_encoder
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
-from recsys_lib.embeddings.engines import openvino_convert as openvino_graph
+from recsys_lib.embeddings.engines import openvino_convert
 from recsys_lib.embeddings.engines.openvino import BUCKETS, OpenVinoNetwork
-from recsys_lib.embeddings.engines.openvino_convert import convert
+from recsys_lib.embeddings.engines.openvino_convert import convert_to_openvino
+from recsys_lib.embeddings.pooling import pool, pool_tensors
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.random_bert import random_encoder
 from recsys_lib.embeddings.static import StaticEncoder, static_encoder
 from recsys_lib.embeddings.tokens import Tokens
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
-TINY = {
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return random_encoder(TINY, engine="torch", max_length=16)
 
 
 @pytest.fixture
-def tiny_folder(tiny, tmp_path):
-    tiny.network.model.save_pretrained(tmp_path)
-    shutil.copy(minilm_folder() / "tokenizer.json", tmp_path)
-    return tmp_path
+def own_folder(tiny_folder, tmp_path):
+    """A copy of the tiny model, for tests that change it."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
 
 
 @pytest.fixture(scope="module", params=list(PRECISIONS))
@@ -101,17 +88,19 @@ def test_the_three_steps_are_the_encoder(encoder):
     np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
+@pytest.mark.parametrize("kind", ["mean", "cls"])
+def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(kind):
     states = [[[3, 0], [9, 8]], [[9, 8], [3, 0]], [[0, 0], [0, 0]], [[8, 0], [-5, 4]]]
     hidden = np.array(states, dtype=np.float32)
     mask = np.array([[1, 0], [0, 1], [1, 1], [1, 1]])
-    third = [[0.6, 0.8]] if pooling == "mean" else [[1, 0]]
-    second = [[1, 0]] if pooling == "mean" else [[9 / 145**0.5, 8 / 145**0.5]]
-    together = pooling.pool(hidden, mask, pooling)
+    third = [[0.6, 0.8]] if kind == "mean" else [[1, 0]]
+    second = [[1, 0]] if kind == "mean" else [[9 / 145**0.5, 8 / 145**0.5]]
+    together = pool(hidden, mask, kind)
+    in_torch = pool_tensors(torch.from_numpy(hidden), torch.from_numpy(mask), kind)
+    np.testing.assert_allclose(in_torch.numpy(), together, rtol=1e-6)
     np.testing.assert_allclose(together, [[1, 0], *second, [0, 0], *third], rtol=1e-6)
     for i in range(4):  # one text without padding takes a way of its own
-        alone = pooling.pool(hidden[[i]], mask[[i]], pooling)
+        alone = pool(hidden[[i]], mask[[i]], kind)
         np.testing.assert_allclose(alone, together[[i]], rtol=1e-6)
         assert alone.dtype == np.float32
 
@@ -119,10 +108,10 @@ def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(pooling):
 def test_refuses_to_pool_what_does_not_fit():
     states = np.ones((1, 3, 2), np.float32)
     with pytest.raises(ValueError, match="mismatch"):
-        pooling.pool(states, np.ones((1, 2), np.int64), "mean")
+        pool(states, np.ones((1, 2), np.int64), "mean")
     states[0, 1] = np.nan
     with pytest.raises(ValueError, match=r"hidden states must be finite.*in 1"):
-        pooling.pool(states, np.ones((1, 3), np.int64), "mean")
+        pool(states, np.ones((1, 3), np.int64), "mean")
 
 
 def test_more_padding_changes_nothing(encoder):
@@ -148,7 +137,7 @@ def test_no_text_gives_no_vector(encoder):
 def test_sizes_are_counted(encoder, tiny):
     assert encoder.n_parameters == 22_713_216
     assert encoder.size_bytes == pytest.approx(4 * encoder.n_parameters, rel=0.01)
-    assert tiny.n_parameters == 30_522 * 8 + 18 * 8 + 16 + 600 + 72
+    assert tiny.n_parameters == 30_522 * 8 + 18 * 8 + 16 + 2 * 600 + 72
     assert tiny.size_bytes == 4 * tiny.n_parameters
 
 
@@ -200,10 +189,10 @@ def test_one_text_is_the_same_at_every_length():
 
 
 @pytest.mark.parametrize("n_positions", [13, 30])
-def test_no_text_is_lengthened_past_the_positions_of_a_model(n_positions):
-    sizes = TINY | {"max_position_embeddings": n_positions}
+def test_no_text_is_padded_past_the_positions_of_a_model(tiny_sizes, n_positions):
+    sizes = tiny_sizes | {"max_position_embeddings": n_positions}
     slow = random_encoder(sizes, engine="torch", max_length=n_positions)
-    network = OpenVinoNetwork(convert(slow.network), precision="float32")
+    network = OpenVinoNetwork(convert_to_openvino(slow.network), precision="float32")
     fast = dataclasses.replace(slow, network=network)
     for n in (1, n_positions - 3, 50):
         texts = ["toy " * n, "up " * n]
@@ -235,11 +224,11 @@ def test_the_number_of_threads_changes_nothing(engine):
     [("openvino", "openvino/*/model.bin"), ("onnxruntime", "onnx/*/model.onnx")],
 )
 def test_conversion_needs_no_torch_twice(
-    tiny_folder, tmp_path, monkeypatch, engine, file
+    own_folder, tmp_path, monkeypatch, engine, file
 ):
     def load():
         return load_encoder(
-            tiny_folder, engine=engine, precision="float32", max_length=9
+            own_folder, engine=engine, precision="float32", max_length=9
         )
 
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
@@ -248,17 +237,20 @@ def test_conversion_needs_no_torch_twice(
     def refuse(*_, **__):
         raise AssertionError("converted again")
 
-    converter = {"openvino": openvino_graph, "onnxruntime": onnx_engine}[engine]
+    module, name = {
+        "openvino": (openvino_convert, "convert_to_openvino"),
+        "onnxruntime": (onnx_engine, "convert_to_onnx"),
+    }[engine]
     with monkeypatch.context() as patch:
-        patch.setattr(converter, "convert", refuse)
+        patch.setattr(module, name, refuse)
         np.testing.assert_array_equal(load().encode(TEXTS), first)
         (kept,) = (tmp_path / "cache").glob(file)
         kept.write_bytes(kept.read_bytes()[:-4])  # damaged: must not be used
         with pytest.raises(AssertionError, match="converted again"):
             load()
     np.testing.assert_array_equal(load().encode(TEXTS), first)  # mended
-    monkeypatch.setattr(converter, "convert", refuse)
-    config = tiny_folder / "config.json"
+    monkeypatch.setattr(module, name, refuse)
+    config = own_folder / "config.json"
     config.write_text(config.read_text() + " ")  # stale: another model by its hash
     with pytest.raises(AssertionError, match="converted again"):
         load()
@@ -309,16 +301,16 @@ def test_refuses_options(options, message, monkeypatch):
         load_encoder(**options)
 
 
-def test_refuses_weights_that_are_not_all_there(tiny_folder):
-    weights = load_file(tiny_folder / "model.safetensors")
+def test_refuses_weights_that_are_not_all_there(own_folder):
+    weights = load_file(own_folder / "model.safetensors")
     del weights["encoder.layer.0.output.dense.bias"]
-    save_file(weights, tiny_folder / "model.safetensors", {"format": "pt"})
+    save_file(weights, own_folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"got none for \['encoder.layer.0.output.de"):
-        load_encoder(tiny_folder, engine="torch", max_length=9)
+        load_encoder(own_folder, engine="torch", max_length=9)
 
 
 def test_refuses_carried_weights_that_were_changed(monkeypatch):
-    monkeypatch.setattr("recsys_lib.embeddings.tokens.MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr("recsys_lib.embeddings.pretrained.MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"must have sha256 0000.*reinstall"):
         minilm_folder()
 
@@ -339,5 +331,5 @@ def test_refuses_no_batch_and_no_strings(encoder):
 
 def test_a_quantized_model_has_no_token_table():
     encoder = load_encoder(precision="int8", calibration=[*TEXTS, "a tale", "war"])
-    with pytest.raises(ValueError, match="token table must be of float32"):
+    with pytest.raises(ValueError, match="token table must be float32"):
         static_encoder(encoder)

@@ -6,32 +6,21 @@ import torch
 from transformers import BertConfig, BertModel
 
 from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
+from recsys_lib.embeddings.engines.openvino_bert import bert_graph
 from recsys_lib.embeddings.random_bert import (
     ARCHITECTURES,
-    bert,
     one_product,
     random_encoder,
 )
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
-TINY = {
-    "num_hidden_layers": 2,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return random_encoder(TINY, engine="torch", max_length=16)
-
-
-def test_random_weights_follow_the_seed_alone():
+def test_random_weights_follow_the_seed_alone(tiny_sizes):
     state = torch.random.get_rng_state()
     first, again, other = (
-        random_encoder(TINY, engine="torch", max_length=9, seed=s) for s in (1, 1, 2)
+        random_encoder(tiny_sizes, engine="torch", max_length=9, seed=s)
+        for s in (1, 1, 2)
     )
     assert torch.equal(torch.random.get_rng_state(), state)
     assert np.array_equal(first.encode(TEXTS), again.encode(TEXTS))
@@ -46,16 +35,17 @@ def test_the_graph_built_here_is_bert(tiny):
         return weights[name].numpy()
 
     sizes = vars(tiny.network.model.config)
-    network = OpenVinoNetwork(bert(sizes, weight), precision="float32")
+    network = OpenVinoNetwork(bert_graph(sizes, weight), precision="float32")
     built = dataclasses.replace(tiny, network=network)
     np.testing.assert_allclose(built.encode(TEXTS), tiny.encode(TEXTS), atol=1e-6)
     assert built.n_parameters == tiny.n_parameters
     np.testing.assert_array_equal(network.token_table, tiny.network.token_table)
 
 
-def test_compiled_random_weights_follow_the_seed_alone():
+def test_compiled_random_weights_follow_the_seed_alone(tiny_sizes):
     first, again, other = (
-        random_encoder(TINY, max_length=9, seed=s).encode(TEXTS) for s in (1, 1, 2)
+        random_encoder(tiny_sizes, max_length=9, seed=s).encode(TEXTS)
+        for s in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
@@ -81,11 +71,12 @@ def test_one_product_is_as_large_as_the_layers(n_tokens):
     assert (product == 384).all()
 
 
-def test_refuses_random_weights_in_int8():
-    with pytest.raises(ValueError, match="must be a float; got int8"):
-        random_encoder(TINY, precision="int8", max_length=9)
+@pytest.mark.parametrize("options", [{"precision": "int8"}, {"engine": "onnxruntime"}])
+def test_refuses_engines_and_precisions_that_need_a_folder(tiny_sizes, options):
+    with pytest.raises(ValueError, match="must be of torch or openvino, floats; got"):
+        random_encoder(tiny_sizes, max_length=9, **options)
 
 
-def test_refuses_a_vocabulary_without_the_tokenizer_s():
+def test_refuses_a_vocabulary_below_the_tokenizer_s(tiny_sizes):
     with pytest.raises(ValueError, match="at least 30522; got 9"):
-        random_encoder({**TINY, "vocab_size": 9}, max_length=9)
+        random_encoder(tiny_sizes | {"vocab_size": 9}, max_length=9)

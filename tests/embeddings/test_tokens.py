@@ -8,14 +8,12 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import (
-    ON_CPU,
-    ON_GPU,
     Batching,
     batching_on,
-    in_batches,
-    like_lengths,
+    length_batches,
     load_tokenizer,
     pad,
+    token_batches,
     token_ids,
 )
 
@@ -78,44 +76,42 @@ def test_reads_any_tokenizer_file(tmp_path):
 
 LIMITS = st.builds(
     Batching,
-    texts=st.none() | st.integers(1, 5),
-    tokens=st.none() | st.integers(1, 30),
+    max_texts=st.none() | st.integers(1, 5),
+    max_tokens=st.none() | st.integers(1, 30),
 )
 
 
 @given(st.lists(st.integers(1, 9), max_size=20), LIMITS)
-def test_batches_hold_each_row_once_within_their_limits(lengths, limits):
-    rows = [[7] * n for n in lengths]
-    cuts = [*like_lengths(rows, limits)]
-    assert sorted(i for cut in cuts for i in cut) == list(range(len(rows)))
-    sizes = [[lengths[i] for i in cut] for cut in cuts]
+def test_batches_hold_each_text_once_within_their_limits(lengths, limits):
+    batches = [*length_batches(lengths, limits)]
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    sizes = [[lengths[i] for i in batch] for batch in batches]
     assert [n for size in sizes for n in size] == sorted(lengths, reverse=True)
     for size in sizes:
-        assert len(size) <= (limits.texts or 20)
+        assert len(size) <= (limits.max_texts or 20)
         padded = len(size) * size[0]
-        assert len(size) == 1 or padded <= (limits.tokens or padded)
+        assert len(size) == 1 or padded <= (limits.max_tokens or padded)
     for size in sizes[:-1]:  # one more would have been too much
-        over_tokens = limits.tokens and (len(size) + 1) * size[0] > limits.tokens
-        assert over_tokens or len(size) == limits.texts
+        over_tokens = (
+            limits.max_tokens and (len(size) + 1) * size[0] > limits.max_tokens
+        )
+        assert over_tokens or len(size) == limits.max_texts
 
 
-@pytest.mark.parametrize("ahead", [None, 1, 2, 3, 7, 50])
-def test_tokenising_ahead_gives_the_same_texts(tokenizer, ahead):
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 7, 50])
+def test_tokenising_in_chunks_gives_the_same_texts(tokenizer, chunk):
     texts = ["toy", "toy toy", "", "space", "toy toy toy", "up", "war and toy"]
-    cuts: list[list[int]] = []
-    options = {"pad_id": 0, "cuts": cuts}
-    batches = in_batches(tokenizer, texts, Batching(texts=2, ahead=ahead), **options)
+    batching = Batching(max_texts=2, chunk=chunk)
     found = {}
-    for i, tokens in enumerate(batches):
-        for text, ids, mask in zip(cuts[i], tokens.ids, tokens.mask, strict=True):
+    for positions, tokens in token_batches(tokenizer, texts, batching, pad_id=0):
+        for text, ids, mask in zip(positions, tokens.ids, tokens.mask, strict=True):
             found[text] = ids[mask == 1].tolist()
     assert [found[i] for i in range(len(texts))] == token_ids(tokenizer, texts)
 
 
 def test_a_gpu_takes_larger_batches_and_a_text_that_is_none_is_refused(tokenizer):
-    assert batching_on("cpu") == ON_CPU
-    assert batching_on("cuda:0") == ON_GPU
-    assert ON_CPU.texts == 8
+    assert batching_on("cpu") == Batching(max_texts=8)
+    assert batching_on("cuda:0").max_texts is None
     for texts in ("toy", ["toy", None]):
         with pytest.raises(TypeError, match="must be"):
-            next(in_batches(tokenizer, texts, ON_GPU, pad_id=0, cuts=[]))
+            next(token_batches(tokenizer, texts, batching_on("cuda"), pad_id=0))

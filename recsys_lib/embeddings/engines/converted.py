@@ -1,22 +1,24 @@
-"""What engines that convert a model share: how they run batches, and pooling."""
+"""How the engines that convert a torch model run batches."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from recsys_lib.embeddings.pooling import Vectors
+from recsys_lib.arrays import Float32Array
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.machine import usable_cores
 
 
 def run_batches(
-    run: Callable[[Tokens, int], Vectors], batches: Iterable[Tokens], n_threads: int
-) -> list[Vectors]:
-    """Run one batch with all the threads of a pass, several side by side on one each.
+    run: Callable[[Tokens, int], Float32Array],
+    batches: Iterable[Tokens],
+    n_threads: int,
+) -> list[Float32Array]:
+    """Run a single batch with all threads, several side by side with one thread each.
 
     Args:
-        run: Of a batch and the number of its threads.
+        run: Takes a batch and its number of threads.
         batches: Any number.
-        n_threads: For a batch that is alone.
+        n_threads: Threads of a single batch.
     """
     given = list(batches)
     if len(given) < 2:

@@ -1,4 +1,4 @@
-"""Passes on a GPU, recorded as CUDA graphs by shape."""
+"""Passes on a GPU, recorded as CUDA graphs, one for each shape of a batch."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,49 +6,44 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import torch
-
 from recsys_lib.embeddings.tokens import Tokens
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
+
+TEXTS = (1, 8, 64)  # numbers of texts of the recorded shapes
+LENGTHS = (8, 12, 16, 20, 24, 32, 48, 64, 96, 128)  # and of tokens of each text
 
 Compute = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of ids and mask
-
-
-TEXTS = (1, 8, 64)  # of the shapes that a GPU has a graph for, and their tokens
-
-
-LENGTHS = (8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
-
-
 _Shape = tuple[int, int]
-
-
-_recording = threading.Lock()  # CUDA records one graph of a process at a time
+_recording = threading.Lock()  # a process records one CUDA graph at a time
 
 
 class Graphs:
-    """Passes on a GPU, recorded when their shape is first met; threads share them.
+    """Passes on a GPU, each recorded when its shape first occurs; thread-safe.
 
     Attributes:
-        made: By the name of what is computed, and the shape of the batch.
+        made: Recorded passes by the name of the computation and the shape.
     """
 
     def __init__(self) -> None:
         self.made: dict[tuple[str, _Shape], Graph] = {}
-        self._one_at_a_time = threading.Lock()  # a graph has room for one batch
+        self._one_at_a_time = threading.Lock()  # a graph has buffers for one batch
 
     def __reduce__(self) -> tuple[type["Graphs"], tuple[()]]:
-        return Graphs, ()  # those of a copied model would read the old weights
+        return Graphs, ()  # a copy of the graphs would read the old model's weights
 
     @contextmanager
     def run(
         self, name: str, compute: Compute, tokens: Tokens, device: torch.device
     ) -> Iterator[torch.Tensor]:
-        """Lend the result (n, ...) of one small batch, until the block ends.
+        """Compute the result (n, ...) of one small batch; valid inside the block.
 
         Args:
-            name: Of the computation; the first one of a name is the one recorded.
-            compute: On ids and mask (texts, length) on the device.
-            tokens: For which `graph_shape` has a shape.
+            name: Name of the computation, which is recorded once for each shape.
+            compute: Takes ids and mask (texts, length) on the device.
+            tokens: A batch for which `graph_shape` has a shape.
             device: A GPU.
         """
         shape = graph_shape(*tokens.ids.shape)
@@ -61,16 +56,16 @@ class Graphs:
 
 
 class Graph:
-    """A recorded pass over texts of one number and length, which the host lays ready.
+    """A recorded pass over a batch of one shape, from pinned host memory.
 
-    Vectors are copied to the host in the same go; hidden states stay where they are.
+    Vectors (2D) are copied to the host within the pass; hidden states stay on the GPU.
     """
 
     def __init__(self, compute: Compute, shape: _Shape, device: torch.device) -> None:
         feed = torch.zeros(2, *shape, dtype=torch.int64).pin_memory()
-        feed[1, :, 0] = 1  # no row is ever without a token
+        feed[1, :, 0] = 1  # every row has a token
         self._rows, self._device = feed.numpy(), device
-        self._inputs = inputs = feed.to(device)  # must live as long as the graph
+        self._inputs = inputs = feed.to(device)  # the graph reads this memory
         with torch.cuda.device(device):
             found = _warmed_up(compute, inputs)
             if to_host := found.dim() == 2:
@@ -82,7 +77,7 @@ class Graph:
                 self._result = found.copy_(made, non_blocking=True) if to_host else made
 
     def __call__(self, tokens: Tokens) -> torch.Tensor:
-        """Run it on a batch that fits; the result (n, ...) lasts until the next."""
+        """Run on a batch that fits; the result (n, ...) is valid until the next run."""
         n, length = tokens.ids.shape
         self._rows[0, :n, :length], self._rows[1, :n, :length] = tokens.ids, tokens.mask
         self._rows[:, :n, length:] = 0
@@ -90,13 +85,13 @@ class Graph:
         return self._result[:n]
 
     def replay(self) -> None:
-        """Run it on what was laid ready last, and wait."""
+        """Run again on the batch of the last call, and wait."""
         self._graph.replay()
         torch.cuda.current_stream(self._device).synchronize()
 
 
 def _warmed_up(compute: Compute, inputs: torch.Tensor) -> torch.Tensor:
-    """Run before recording: libraries set themselves up in their first calls."""
+    """Run twice before recording: libraries initialise in their first calls."""
     stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -108,7 +103,7 @@ def _warmed_up(compute: Compute, inputs: torch.Tensor) -> torch.Tensor:
 
 @cache
 def graph_shape(n_texts: int, length: int) -> _Shape | None:
-    """Find the smallest recorded shape, texts and tokens, that holds a batch, if any.
+    """Find the smallest recorded shape (texts, tokens) that holds a batch, if any.
 
     >>> graph_shape(1, 13), graph_shape(9, 8), graph_shape(65, 8)
     ((1, 16), (64, 8), None)

@@ -1,7 +1,4 @@
-"""A transformer as OpenVINO's graph: converted from torch, in eight bits if asked.
-
-What was converted is kept on disk.
-"""
+"""Convert a transformer from torch to OpenVINO, quantise it to int8, cache both."""
 
 import io
 import os
@@ -9,62 +6,65 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
-import openvino
 
 from recsys_lib.artifacts import cache_files, hashes_of
 from recsys_lib.embeddings.tokens import Tokens, pad
+from recsys_lib.extras import needs
 
-NOTE = "recsys_lib"
+with needs("openvino"):
+    import openvino
+
+if TYPE_CHECKING:
+    from recsys_lib.embeddings.engines.torch import TorchNetwork
+
+METADATA = "recsys_lib"  # section of a model's runtime info
 
 
 def load_graph(folder: Path) -> openvino.Model:
-    """Load a pre-trained model, converted from torch at its first use on this machine.
+    """Load a pre-trained model; its first use on this machine converts it from torch.
 
     Raises:
-        ValueError: If the weights lack a part of the model.
+        ValueError: If weights of the model are missing.
     """
 
     def save(home: Path) -> None:
-        from recsys_lib.embeddings.engines import (
-            torch as torch_engine,  # seconds, for the one who converts
-        )
+        from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
-        network = torch_engine.load_network(folder, device="cpu", precision="float32")
-        _save(convert(network), home)
+        _save(convert_to_openvino(load_torch_network(folder)), home)
 
     return _load(cache_files("openvino", [hashes_of(folder)], save))
 
 
 def load_int8_graph(folder: Path, calibration: Sequence[Tokens]) -> openvino.Model:
-    """Load a pre-trained model as `quantized`, at its first use, by these texts.
+    """Load a pre-trained model in int8; its first use quantises it on these texts.
 
     Raises:
-        ValueError: If there is no text, or the weights lack a part of the model.
+        ValueError: If there is no text, or weights of the model are missing.
     """
     if not calibration:
         raise ValueError('calibration must be texts for "int8"; got none')
 
     def save(home: Path) -> None:
-        _save(quantized(load_graph(folder), calibration), home)
+        _save(_quantised(load_graph(folder), calibration), home)
 
     rows = [tokens.ids.tolist() for tokens in calibration]
     return _load(cache_files("openvino-int8", [hashes_of(folder), rows], save))
 
 
-def convert(network: Any) -> openvino.Model:
-    """Convert a `torch_engine.TorchNetwork` of float32 on the CPU, in memory.
+def convert_to_openvino(network: "TorchNetwork") -> openvino.Model:
+    """Convert a network of float32 on the CPU, in memory.
 
-    >>> from recsys_lib.embeddings.engines.torch import random_network
+    >>> from recsys_lib.embeddings.engines.torch import random_torch_network
     >>> sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
-    >>> tiny = random_network(sizes, device="cpu", precision="float32", seed=0)
-    >>> convert(tiny).output(0).partial_shape
+    >>> convert_to_openvino(random_torch_network(sizes)).output(0).partial_shape
     <PartialShape: [?,?,8]>
     """
-    import torch
+    with needs("torch"):
+        import torch
 
     from recsys_lib.embeddings.engines.torch import quiet_transformers
 
@@ -86,7 +86,7 @@ def convert(network: Any) -> openvino.Model:
         for c in constants(model)
         if list(c.shape) == list(table.shape) and np.array_equal(c.data, table)
     )
-    return describe(
+    return add_metadata(
         model,
         n_parameters=network.n_parameters,
         n_positions=getattr(network.model.config, "max_position_embeddings", 512),
@@ -94,13 +94,13 @@ def convert(network: Any) -> openvino.Model:
     )
 
 
-def describe(
+def add_metadata(
     model: openvino.Model, *, n_parameters: int, n_positions: int, token_table: str
 ) -> openvino.Model:
-    """Note in a model what its graph does not tell; saved with it."""
-    model.set_rt_info(n_parameters, [NOTE, "n_parameters"])
-    model.set_rt_info(n_positions, [NOTE, "n_positions"])
-    model.set_rt_info(token_table, [NOTE, "token_table"])
+    """Store metadata in the model's runtime info, which is saved with it."""
+    model.set_rt_info(n_parameters, [METADATA, "n_parameters"])
+    model.set_rt_info(n_positions, [METADATA, "n_positions"])
+    model.set_rt_info(token_table, [METADATA, "token_table"])
     return model
 
 
@@ -109,19 +109,18 @@ def constants(model: openvino.Model) -> list[Any]:
     return [op for op in model.get_ops() if op.get_type_name() == "Constant"]
 
 
-def quantized(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
-    """Turn matrix products to int8, their ranges learned from single texts."""
+def _quantised(model: openvino.Model, calibration: Sequence[Tokens]) -> openvino.Model:
+    """Quantise matrix products to int8, their ranges measured on single texts."""
     with _quiet():
-        import nncf
+        with needs("openvino"):
+            import nncf
 
-        rows = nncf.Dataset([[x.ids, x.mask] for x in calibration])
-        kind = nncf.ModelType.TRANSFORMER
-        # correcting biases moved no vector's cosine by 1e-4, in a third of the time
+        # without bias correction: a third of the time, no cosine changed by 1e-4
         options = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
         return nncf.quantize(
             model,
-            rows,
-            model_type=kind,
+            nncf.Dataset([[x.ids, x.mask] for x in calibration]),
+            model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(calibration),
             advanced_parameters=options,
         )
@@ -137,9 +136,9 @@ def _load(home: Path) -> openvino.Model:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let the converters print nothing, and report nothing to their makers."""
-    silent = {"CI": "true", "NNCF_CI": "true"}  # how both are told so
+    """Keep the converters from printing, and from sending telemetry."""
+    silent = {"CI": "true", "NNCF_CI": "true"}  # switch off the telemetry of both
     with patch.dict(os.environ, silent), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, on shapes that vary
+        warnings.simplefilter("ignore")  # the tracer warns of variable shapes
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield

@@ -1,8 +1,8 @@
-"""The torch engine: a transformer as `transformers` makes it, on the CPU or a GPU.
+"""The torch engine: a model of the `transformers` library, on the CPU or a GPU.
 
-It is the reference that every other engine has to agree with. A GPU runs a small pass
-in less time than it takes to start its hundred kernels one by one, so such a pass is
-recorded once for its shape (as a CUDA graph) and then started whole.
+It is the reference that every other engine has to agree with. On a GPU a small pass
+takes less time than launching its hundred kernels one by one, so such a pass is
+recorded once for its shape (as a CUDA graph) and then launched as a whole.
 """
 
 import warnings
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
+from recsys_lib.arrays import Float32Array, IntArray
 from recsys_lib.embeddings.engines.cuda_graphs import Graphs, graph_shape
-from recsys_lib.embeddings.pooling import _pooled
-from recsys_lib.embeddings.tokens import Ints, Tokens
+from recsys_lib.embeddings.pooling import Pooling, pool_tensors
+from recsys_lib.embeddings.tokens import Tokens
+from recsys_lib.extras import needs
 
-Vectors = npt.NDArray[np.float32]
+with needs("torch"):
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,22 +31,23 @@ class TorchNetwork:
     """A transformer in evaluation mode that gives ``last_hidden_state``.
 
     Attributes:
-        model: Its weights may change in place; its layers not once it ran on a GPU.
-        graphs: Of its small passes on a GPU.
+        model: Weights may change in place; layers must not change after the first GPU
+            run.
+        graphs: Recorded small passes on a GPU.
     """
 
     engine: ClassVar[str] = "torch"
     model: Any
-    graphs: "Graphs" = field(default_factory=lambda: Graphs(), repr=False)
+    graphs: Graphs = field(default_factory=Graphs, repr=False)
 
     @cached_property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return torch.device(self.model.device)
 
     @property
     def precision(self) -> str:
-        """Of the weights, as torch names it."""
+        """Precision of the weights, as torch names it."""
         return str(self.model.dtype).removeprefix("torch.")
 
     @cached_property
@@ -60,11 +62,11 @@ class TorchNetwork:
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the weights."""
+        """Memory of the weights, in bytes."""
         return sum(p.nbytes for p in self.model.parameters())
 
     @property
-    def token_table(self) -> Vectors:
+    def token_table(self) -> Float32Array:
         """Input embeddings (vocabulary, dim), before any layer."""
         weight: torch.Tensor = self.model.get_input_embeddings().weight
         return np.asarray(weight.detach().to("cpu", torch.float32, copy=True).numpy())
@@ -73,58 +75,57 @@ class TorchNetwork:
     def forward(self, tokens: Tokens) -> torch.Tensor:
         """Run the layers: (n, length, dim) hidden states, on the model's device."""
         if not self._has_graph(tokens):
-            return self._hidden(*self._moved(tokens))
+            return self._hidden(*self._on_device(tokens))
         with self.graphs.run("hidden", self._hidden, tokens, self.device) as hidden:
             return hidden[:, : tokens.ids.shape[1]].clone()
 
     @torch.inference_mode()
-    def pool(self, hidden: torch.Tensor, mask: Ints, pooling: str) -> Vectors:
+    def pool(self, hidden: torch.Tensor, mask: IntArray, kind: Pooling) -> Float32Array:
         """Reduce hidden states to unit vectors (n, dim), on the CPU."""
-        found = _pooled(hidden, torch.from_numpy(mask).to(hidden.device), pooling)
-        return np.asarray(found.cpu().numpy())
+        on_device = torch.from_numpy(mask).to(hidden.device)
+        return np.asarray(pool_tensors(hidden, on_device, kind).cpu().numpy())
 
     @torch.inference_mode()
-    def encode(self, batches: Iterable[Tokens], pooling: str) -> list[Vectors]:
-        """Run and pool one batch after the other; a GPU is waited for at the end."""
-        compute, given = partial(self._vectors, pooling=pooling), iter(batches)
-        begun = list(islice(given, 2))
-        if len(begun) == 1 and self._has_graph(begun[0]):
-            with self.graphs.run(pooling, compute, begun[0], self.device) as vectors:
+    def encode(self, batches: Iterable[Tokens], kind: Pooling) -> list[Float32Array]:
+        """Run and pool one batch after the other; wait for a GPU once, at the end."""
+        compute, given = partial(self._vectors, kind=kind), iter(batches)
+        first = list(islice(given, 2))
+        if len(first) == 1 and self._has_graph(first[0]):
+            with self.graphs.run(kind, compute, first[0], self.device) as vectors:
                 return [np.array(vectors.numpy())]
-        found = [compute(*self._moved(x)) for x in chain(begun, given)]
-        return _fetched(found)
+        found = [compute(*self._on_device(x)) for x in chain(first, given)]
+        return _to_host(found)
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        seen = mask
-        if ids.is_cuda and self._spreads:  # or the GPU is waited for, to see padding
-            seen = mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
-        hidden = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
+        allowed = mask
+        if ids.is_cuda and self._takes_4d_mask:  # a 2D mask makes the host wait
+            allowed = mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
+        hidden = self.model(input_ids=ids, attention_mask=allowed).last_hidden_state
         return torch.as_tensor(hidden)
 
     def _vectors(
-        self, ids: torch.Tensor, mask: torch.Tensor, pooling: str
+        self, ids: torch.Tensor, mask: torch.Tensor, kind: Pooling
     ) -> torch.Tensor:
-        return _pooled(self._hidden(ids, mask), mask, pooling)
+        return pool_tensors(self._hidden(ids, mask), mask, kind)
 
     def _has_graph(self, tokens: Tokens) -> bool:
-        if self.device.type != "cuda" or not self._spreads:
+        if self.device.type != "cuda" or not self._takes_4d_mask:
             return False
         shape, config = graph_shape(*tokens.ids.shape), self.model.config
         return bool(shape and shape[1] <= config.max_position_embeddings)
 
     @cached_property
-    def _spreads(self) -> bool:
-        """Whether the model may be given its mask for each head, as it is used.
+    def _takes_4d_mask(self) -> bool:
+        """Whether the model takes a mask (n, 1, length, length) of bool.
 
-        transformers takes such a mask as it comes: other models add it up, look a part
-        of the way, or not ahead.
+        transformers passes such a mask on unchanged. Other models add it to scores, or
+        need a causal or a local one.
         """
         config = self.model.config
-        kind = config.model_type, config._attn_implementation
-        return kind == ("bert", "sdpa")
+        return (config.model_type, config._attn_implementation) == ("bert", "sdpa")
 
-    def _moved(self, tokens: Tokens) -> Iterator[torch.Tensor]:
-        """The ids and the mask where the model is; a GPU fetches them in its turn."""
+    def _on_device(self, tokens: Tokens) -> Iterator[torch.Tensor]:
+        """Ids and mask on the model's device; the host does not wait for the copy."""
         for array in (tokens.ids, tokens.mask):
             tensor = torch.from_numpy(array)
             if self.device.type == "cuda":
@@ -132,34 +133,40 @@ class TorchNetwork:
             yield tensor.to(self.device, non_blocking=True)
 
 
-def _fetched(vectors: list[torch.Tensor]) -> list[Vectors]:
-    """Copy vectors to the host, all at once, and part them again."""
+def _to_host(vectors: list[torch.Tensor]) -> list[Float32Array]:
+    """Copy the vectors of all batches to the host at once, and split them again."""
     if not vectors:
         return []
     whole = np.asarray(torch.cat(vectors).cpu().numpy())
     return np.split(whole, np.cumsum([len(x) for x in vectors])[:-1])
 
 
-def load_network(folder: Path, *, device: str, precision: str) -> TorchNetwork:
+def load_torch_network(
+    folder: Path, *, device: str = "cpu", precision: str = "float32"
+) -> TorchNetwork:
     """Load pre-trained weights from a folder.
 
     Raises:
-        ValueError: If the weights lack a part of the model.
+        ValueError: If weights of the model are missing.
     """
     with quiet_transformers() as transformers:
         model, report = transformers.AutoModel.from_pretrained(
             folder, dtype=getattr(torch, precision), output_loading_info=True
         )
     missing = [x for x in report["missing_keys"] if not x.startswith("pooler.")]
-    if missing:  # they would be random; the pooler is not used here
+    if missing:  # transformers makes them random; the pooler is not used here
         raise ValueError(f"weights must hold all of the model; got none for {missing}")
     return TorchNetwork(model.to(device).eval())
 
 
-def random_network(
-    dimensions: Mapping[str, int], *, device: str, precision: str, seed: int
+def random_torch_network(
+    dimensions: Mapping[str, int],
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    seed: int = 0,
 ) -> TorchNetwork:
-    """Make a BERT of exact architecture and random weights."""
+    """Make a BERT of these dimensions with random weights."""
     with quiet_transformers() as transformers, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.BertModel(transformers.BertConfig(**dimensions))
@@ -168,10 +175,11 @@ def random_network(
 
 @contextmanager
 def quiet_transformers() -> Iterator[Any]:
-    """Import transformers (it takes seconds) and let it print nothing."""
+    """Import transformers, which takes seconds, and keep it from printing."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm misses a widget inside of Jupyter
-        import transformers
+        warnings.simplefilter("ignore")  # tqdm warns of a missing widget in Jupyter
+        with needs("torch"):
+            import transformers
 
     logging: Any = transformers.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

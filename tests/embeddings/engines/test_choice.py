@@ -130,3 +130,16 @@ def test_a_real_measurement_ends_with_a_candidate(model):
     choice = fastest(model, "auto", "float32")
     assert choice in (PLAIN, ONNX)
     assert fastest(model, "auto", "float32") == choice
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ("openvino", {"auto": ONNX, "float32": ONNX, "int8": ("openvino", "int8")}),
+        ("onnxruntime", dict.fromkeys(["auto", "float32"], PLAIN)),
+    ],
+)
+def test_auto_takes_an_engine_that_is_installed(model, monkeypatch, missing, expected):
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda x: x != missing or None)
+    assert {x: fastest(model, "auto", x) for x in expected} == expected

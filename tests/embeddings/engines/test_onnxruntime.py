@@ -1,40 +1,27 @@
+import copy
+
 import numpy as np
 import pytest
 
 from recsys_lib.embeddings.engines.onnxruntime import (
     OnnxNetwork,
-    convert,
-    fits,
-    load_network,
+    convert_to_onnx,
 )
-from recsys_lib.embeddings.pretrained import minilm_folder
-from recsys_lib.embeddings.random_bert import random_encoder
+from recsys_lib.embeddings.pretrained import is_plain_bert
 from recsys_lib.embeddings.tokens import Tokens, pad
 
-TINY = {
-    "num_hidden_layers": 2,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 16,
-}
 ROWS = [[101, 7, 8, 9, 102], [101, 102], [101, 2, 3, 4, 5, 6, 7, 8, 9, 102]]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return random_encoder(TINY, engine="torch", max_length=16).network
 
 
 @pytest.fixture(scope="module")
 def network(tiny, tmp_path_factory):
     file = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    convert(tiny, file)
+    convert_to_onnx(tiny.network, file)
     return OnnxNetwork(file)
 
 
 def test_the_facts_are_the_reference_s(tiny, network):
-    np.testing.assert_array_equal(network.token_table, tiny.token_table)
+    np.testing.assert_array_equal(network.token_table, tiny.network.token_table)
     assert (network.dim, network.n_parameters) == (8, tiny.n_parameters)
 
 
@@ -44,7 +31,7 @@ def test_pooling_in_the_graph_is_pooling_outside(tiny, network, pooling):
     (inside,) = network.encode([tokens], pooling)
     outside = network.pool(network.forward(tokens), tokens.mask, pooling)
     np.testing.assert_allclose(inside, outside, atol=2e-6)
-    (expected,) = tiny.encode([tokens], pooling)
+    (expected,) = tiny.network.encode([tokens], pooling)
     assert ((inside * expected).sum(axis=1) > 1 - 1e-6).all()
 
 
@@ -68,24 +55,17 @@ def test_what_stands_in_the_padding_does_not_matter(network):
     np.testing.assert_allclose(first, second, atol=2e-6)
 
 
-def test_only_bert_is_written(tiny, tmp_path):
-    config = tiny.model.config.to_dict()
-    assert fits(config)
+def test_only_bert_is_converted(tiny, tmp_path):
+    config = tiny.network.model.config.to_dict()
+    assert is_plain_bert(config)
     for other in (
         {"model_type": "roberta"},
         {"hidden_act": "relu"},
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
     ):
-        assert not fits(config | other)
-    relu = random_encoder(TINY, engine="torch", max_length=16).network
+        assert not is_plain_bert(config | other)
+    relu = copy.deepcopy(tiny.network)
     relu.model.config.hidden_act = "relu"
     with pytest.raises(ValueError, match=r"must be given BERT.*; got bert, relu"):
-        convert(relu, tmp_path / "model.onnx")
-
-
-def test_refuses_other_precisions():
-    with pytest.raises(ValueError, match='must be "float32"; got int8'):
-        load_network(minilm_folder(), precision="int8")
-    with pytest.raises(ValueError, match="torch or openvino; got onnxruntime"):
-        random_encoder(TINY, engine="onnxruntime")
+        convert_to_onnx(relu, tmp_path / "model.onnx")

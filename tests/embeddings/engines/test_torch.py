@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from recsys_lib.embeddings.encoder import load_encoder
-from recsys_lib.embeddings.engines import torch as torch_engine
+from recsys_lib.embeddings.engines import cuda_graphs
 from recsys_lib.embeddings.engines.cuda_graphs import (
     LENGTHS,
     TEXTS,
@@ -24,19 +24,7 @@ from recsys_lib.embeddings.random_bert import random_encoder
 from recsys_lib.embeddings.tokens import Batching, Tokens, pad
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-TINY = {
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 32,
-}
 FILMS = ["Toy Story (1995)", "", "a long film about the sea, whales and revenge", "Up"]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return random_encoder(TINY, engine="torch", max_length=32)
 
 
 def test_shapes_hold_their_batch_and_little_more():
@@ -59,9 +47,9 @@ def test_shapes_hold_their_batch_and_little_more():
     ],
 )
 def test_a_graph_is_for_models_that_take_its_mask(
-    kind, attention, n_positions, recorded
+    tiny_sizes, kind, attention, n_positions, recorded
 ):
-    sizes = TINY | {"max_position_embeddings": n_positions}
+    sizes = tiny_sizes | {"max_position_embeddings": n_positions}
     config = getattr(transformers, f"{kind}Config")(**sizes)
     model = getattr(transformers, f"{kind}Model")(config).eval()
     model.set_attn_implementation(attention)
@@ -79,7 +67,7 @@ def test_batches_are_run_as_they_come(tiny):
             events.append(f"made {i}")
             yield pad([[101, 7 + i, 102]] * (i + 1), 0)
 
-    class Watched(torch_engine.TorchNetwork):
+    class Watched(TorchNetwork):
         def _hidden(self, ids, mask):
             events.append(f"run {len(ids) - 1}")
             return super()._hidden(ids, mask)
@@ -96,7 +84,7 @@ def test_no_batch_gives_nothing(tiny):
 
 
 def test_tokens_may_limit_a_batch(tiny):
-    by_tokens = replace(tiny, batching=Batching(texts=None, tokens=12, ahead=3))
+    by_tokens = replace(tiny, batching=Batching(max_texts=None, max_tokens=12, chunk=3))
     texts = [*FILMS, *FILMS[::-1], "Up"]
     np.testing.assert_allclose(by_tokens.encode(texts), tiny.encode(texts), atol=1e-6)
     assert by_tokens.encode([]).shape == (0, 8)
@@ -116,7 +104,7 @@ class Recorded:
 
 
 def test_a_shape_is_recorded_once_for_each_computation(monkeypatch):
-    monkeypatch.setattr(torch_engine, "Graph", Recorded)
+    monkeypatch.setattr(cuda_graphs, "Graph", Recorded)
     Recorded.made, graphs = 0, Graphs()
     batches = [pad([[1] * n], 0) for n in (3, 8, 9, 12, 13)]  # shapes 8, 8, 12, 12, 16
     for name, times in [("sum", 1), ("mean", 2)]:
@@ -128,7 +116,7 @@ def test_a_shape_is_recorded_once_for_each_computation(monkeypatch):
 
 
 def test_one_pass_at_a_time(monkeypatch):
-    monkeypatch.setattr(torch_engine, "Graph", Recorded)
+    monkeypatch.setattr(cuda_graphs, "Graph", Recorded)
     graphs, inside = Graphs(), []
 
     def alone(i):
@@ -144,7 +132,7 @@ def test_one_pass_at_a_time(monkeypatch):
 
 
 def test_a_copy_records_anew(tiny, monkeypatch):
-    monkeypatch.setattr(torch_engine, "Graph", Recorded)
+    monkeypatch.setattr(cuda_graphs, "Graph", Recorded)
     graphs = Graphs()
     with graphs.run("x", lambda ids, mask: ids, pad([[1]], 0), "cuda"):
         pass
@@ -199,7 +187,7 @@ def test_on_a_gpu_many_texts_keep_their_order(gpu, exact):
     rng = np.random.default_rng(0)
     words = ["sea", "whale", "space", "toy", "war"]
     texts = [" ".join(rng.choice(words, rng.integers(1, 60))) for _ in range(500)]
-    many = replace(gpu, batching=Batching(texts=None, tokens=2048, ahead=150))
+    many = replace(gpu, batching=Batching(max_texts=None, max_tokens=2048, chunk=150))
     assert_near(gpu, many.encode(texts), exact.encode(texts))
     assert_near(gpu, gpu.encode(texts, batch_size=7), exact.encode(texts))
 
@@ -226,8 +214,8 @@ def test_on_a_gpu_threads_share_an_encoder(gpu):
 
 
 @on_gpu
-def test_on_a_gpu_weights_may_change_in_place():
-    encoder = random_encoder(TINY, device="cuda", max_length=32)
+def test_on_a_gpu_weights_may_change_in_place(tiny_sizes):
+    encoder = random_encoder(tiny_sizes, device="cuda", max_length=16)
     before = encoder.encode(FILMS[:1])
     copied = replace(encoder, network=copy.deepcopy(encoder.network))
     with torch.no_grad():
@@ -243,8 +231,8 @@ def test_on_a_gpu_weights_may_change_in_place():
 
 
 @on_gpu
-def test_on_a_gpu_small_batches_are_recorded_and_others_not():
-    encoder = random_encoder(TINY, device="cuda", max_length=32)
+def test_on_a_gpu_small_batches_are_recorded_and_others_not(tiny_sizes):
+    encoder = random_encoder(tiny_sizes, device="cuda", max_length=16)
     made = encoder.network.graphs.made
     encoder.encode(FILMS * 20)
     assert not made
