@@ -18,7 +18,12 @@ OF_EXTRAS = [
     "fastapi",
     "uvicorn",
     "prometheus_client",
+    "cachetools",
+    "libcachesim",
+    "httptools",
     "faiss",
+    "IPython",
+    "matplotlib",
 ]
 BASE = [
     "recsys_lib.artifacts",
@@ -38,14 +43,27 @@ BASE = [
     "recsys_lib.models.ease",
     "recsys_lib.models.ials",
     "recsys_lib.models.neighbours",
+    "recsys_lib.models.hybrid",
     "recsys_lib.ranking.similarity",
     "recsys_lib.ranking.top_n",
+    "recsys_lib.records",
+    "recsys_lib.compression.quantized_table",
+    "recsys_lib.serving.capacity",
+    "recsys_lib.serving.freshness",
 ]
 EXTRA_OF = {
     "recsys_lib.embeddings.engines.onnxruntime": "onnx",
     "recsys_lib.embeddings.engines.openvino": "openvino",
     "recsys_lib.embeddings.engines.openvino_bert": "openvino",
     "recsys_lib.embeddings.engines.torch": "torch",
+    "recsys_lib.compression.pruning": "torch",
+    "recsys_lib.latency.http_load": "serving",
+    "recsys_lib.models.two_tower": "torch",
+    "recsys_lib.plots": "book",
+    "recsys_lib.ranking.index": "cpu",
+    "recsys_lib.scaling.ray_serving": "cluster",
+    "recsys_lib.serving.caching": "serving",
+    "recsys_lib.serving.service": "serving",
 }
 SCRIPT = """
 import sys
