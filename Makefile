@@ -100,7 +100,7 @@ bench: data
 	$(PY) -m benchmarks $(BENCH)
 
 plan: $(READY)
-	@$(PY) -m book.pipeline.records.plan --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
+	@$(PY) -m recsys_lib.serving.plan --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
 	    --results $(RESULTS)
 
 serve: data

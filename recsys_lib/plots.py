@@ -7,20 +7,24 @@ equal results give equal files. The page inverts them in dark mode.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import seaborn as sns
-from IPython import get_ipython
-from matplotlib.axes import Axes
-from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from recsys_lib.arrays import Float64Array
+from recsys_lib.extras import needs
 from recsys_lib.metrics.intervals import Interval
+
+with needs("book"):
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from IPython import get_ipython
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.transforms import Bbox
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -13,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tokenizers import Tokenizer
-from torch.nn.functional import cosine_similarity
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_files
 from recsys_lib.compression.teacher import TeacherTargets
 from recsys_lib.embeddings.static import StaticEncoder
+from recsys_lib.extras import needs
 from recsys_lib.models.training import LearningCurve, TrainingOptions, train
+
+with needs("torch"):
+    import torch
+    from torch.nn.functional import cosine_similarity
+
 
 _SIF = 1e-3  # a in the token weight a / (a + frequency); Arora et al., 3
 _VALIDATION_BATCH = 64  # texts

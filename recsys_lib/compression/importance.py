@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn.functional import cosine_similarity, normalize
 
 from recsys_lib.arrays import Float64Array
 from recsys_lib.compression.pruning import bert_of, common_width
 from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.tokens import Tokens
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
+    from torch.nn.functional import cosine_similarity, normalize
+
 
 _BATCH = 16  # texts
 

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from recsys_lib.arrays import BoolArray
 from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
 
 
 def zero_weights(encoder: Encoder, fraction: float) -> Encoder:

@@ -7,11 +7,14 @@ bytes of a bit width, not the speed (`load_encoder` has an int8 engine).
 import copy
 from dataclasses import dataclass, replace
 
-import torch
-
 from recsys_lib.compression.quantized_table import check_bits
 from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
+
 
 _ROUNDS = 12  # more rounds hardly reduce the error
 _CHUNK_ROWS = 512  # rows rounded together, few enough to fit in the processor's cache

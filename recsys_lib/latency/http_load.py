@@ -20,10 +20,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
-from httptools import HttpParserError, HttpResponseParser
 
 from recsys_lib.arrays import BoolArray, Float64Array, IntArray
+from recsys_lib.extras import needs
 from recsys_lib.latency.load import LoadResult, arrival_times
+
+with needs("serving"):
+    from httptools import HttpParserError, HttpResponseParser
+
 
 FAILED = 0  # in place of a status: no connection, a broken one, or a timeout
 LATE_MS, LATE_SHARE = 1.0, 0.1  # p99 lateness allowed: in ms, as a share of p99 latency

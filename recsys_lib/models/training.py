@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from torch.optim.lr_scheduler import LambdaLR
+
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
+    from torch.optim.lr_scheduler import LambdaLR
+
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 Schedule = Literal["constant", "cosine"]

@@ -10,17 +10,21 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.sparse import csr_matrix
-from torch.nn.functional import cross_entropy, normalize
 
 from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.extras import needs
 from recsys_lib.models.history_model import (
     checked_features,
     checked_histories,
     checked_interactions,
 )
 from recsys_lib.models.training import TrainingOptions, train
+
+with needs("torch"):
+    import torch
+    from torch.nn.functional import cross_entropy, normalize
+
 
 _TEMPERATURE = 0.1  # the cosines are divided by it in the loss
 

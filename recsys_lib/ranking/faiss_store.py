@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.arrays import BoolArray, Float32Array, IntArray
+from recsys_lib.extras import needs
 
-faiss: Any = import_module("faiss")  # its type stubs are incomplete
+with needs("cpu"):
+    faiss: Any = import_module("faiss")  # its type stubs are incomplete
 
 Kind = Literal["flat", "int8", "binary", "hnsw"]
 _Found = tuple[Float32Array, IntArray]  # scores and slots, each (n_queries, k)

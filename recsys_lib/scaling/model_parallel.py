@@ -17,16 +17,12 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import torch
-import torch.distributed as dist
-from torch import nn
-from torch.nn.functional import linear
-
 from recsys_lib.arrays import Float64Array
 from recsys_lib.embeddings.engines.torch import load_network
 from recsys_lib.embeddings.pooling import unit_means
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import load_tokenizer, pad, token_ids
+from recsys_lib.extras import needs
 from recsys_lib.scaling.process_group import (
     Device,
     measure_together,
@@ -34,6 +30,13 @@ from recsys_lib.scaling.process_group import (
     process_device,
     run_processes,
 )
+
+with needs("torch"):
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+    from torch.nn.functional import linear
+
 
 WAYS = ("data", "tensor", "layer", "pipeline")
 MICRO_BATCHES = 4  # of "pipeline"

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import torch
-import torch.distributed as dist
-from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from recsys_lib.arrays import Float64Array
+from recsys_lib.extras import needs
+
+with needs("torch"):
+    import torch
+    import torch.distributed as dist
+    from torch.multiprocessing.spawn import ProcessException, start_processes
+
 
 Device = Literal["cpu", "cuda"]
 Answer = TypeVar("Answer")

@@ -21,10 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 
 from recsys_lib.arrays import Float32Array, Float64Array, IntArray
+from recsys_lib.extras import needs
 from recsys_lib.scaling.ray_serving import CPUS_PER_ACTOR, require_ray
+
+with needs("cluster"):
+    import ray
+
 
 if TYPE_CHECKING:
     from recsys_lib.embeddings.encoder import TextEncoder  # seconds, for every worker

@@ -19,9 +19,13 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a dead worker is repo
 os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, starves it
 os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")  # busy cores
 
-import ray
 
+from recsys_lib.extras import needs
 from recsys_lib.machine import usable_cores
+
+with needs("cluster"):
+    import ray
+
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

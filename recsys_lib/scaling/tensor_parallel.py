@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from numpy.typing import ArrayLike
-from torch.nn.functional import gelu, layer_norm
 
 from recsys_lib.arrays import Float64Array
+from recsys_lib.extras import needs
 from recsys_lib.scaling.process_group import (
     Device,
     measure_together,
@@ -23,6 +21,12 @@ from recsys_lib.scaling.process_group import (
     process_device,
     run_processes,
 )
+
+with needs("torch"):
+    import torch
+    import torch.distributed as dist
+    from torch.nn.functional import gelu, layer_norm
+
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # up (dim, hidden), down (hidden, dim)
 

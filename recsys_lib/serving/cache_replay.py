@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from recsys_lib.arrays import Float64Array
+from recsys_lib.extras import needs
 from recsys_lib.serving.caching import BufferPool
 
 Policy = Literal["lru", "lfu", "fifo", "s3fifo", "sieve", "arc", "wtinylfu", "belady"]
@@ -134,7 +135,8 @@ def replay_pool(pool: BufferPool, arrival_s: ArrayLike, held_s: ArrayLike) -> fl
 
 
 def _hits(keys: list[Any], size: int, policy: Policy) -> list[bool]:
-    import libcachesim  # only a replay needs it, not a cache in service
+    with needs("serving"):
+        import libcachesim  # only a replay needs it, not a cache in service
 
     cache = getattr(libcachesim, POLICIES[policy])(size, hashpower=16)
     request = libcachesim.Request(obj_size=1)

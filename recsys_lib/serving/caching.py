@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from cachetools import Cache
 from numpy.typing import DTypeLike, NDArray
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.embeddings.encoder import TextEncoder
+from recsys_lib.extras import needs
+
+with needs("serving"):
+    from cachetools import Cache
 
 
 class CachedEncoder:

@@ -14,24 +14,33 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
-import pydantic
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import PlainTextResponse
-from fastapi.routing import APIRoute
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
-from pydantic_core import to_json
-from starlette.requests import ClientDisconnect
-
+from recsys_lib.extras import needs
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
 from recsys_lib.serving.recommender import Recommendation, Recommender
+
+with needs("serving"):
+    import pydantic
+    from fastapi import FastAPI, HTTPException, Request, Response
+    from fastapi.responses import PlainTextResponse
+    from fastapi.routing import APIRoute
+    from prometheus_client import (
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        exposition,
+    )
+    from pydantic import (
+        BaseModel,
+        BeforeValidator,
+        ConfigDict,
+        Field,
+        TypeAdapter,
+        ValidationError,
+    )
+    from pydantic_core import to_json
+    from starlette.requests import ClientDisconnect
+
 
 MAX_BODY_BYTES = 1 << 20
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -10,8 +10,12 @@ import signal
 import socket
 from types import FrameType
 
-import uvicorn
-from fastapi import FastAPI
+from recsys_lib.extras import needs
+
+with needs("serving"):
+    import uvicorn
+    from fastapi import FastAPI
+
 
 DRAIN_GRACE_S = 0.5  # not ready, but still serving, until load balancers have noticed
 DRAIN_LIMIT_S = 30  # then requests that are still unfinished are dropped

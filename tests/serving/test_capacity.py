@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from book.pipeline.records.plan import ENCODERS, KINDS, main, read_configurations
 from recsys_lib.latency.load import arrival_times, simulate_queue
 from recsys_lib.serving.capacity import (
     Configuration,
@@ -16,6 +15,7 @@ from recsys_lib.serving.capacity import (
     choose,
     predict,
 )
+from recsys_lib.serving.plan import ENCODERS, KINDS, main, read_configurations
 
 FLAT = Search("flat", (1000, 101_000), (0.5, 10.5), 1536, 1.0)
 GRAPH = Search("hnsw", (1000, 100_000), (0.1, 0.3), 1700, 0.9)

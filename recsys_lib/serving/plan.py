@@ -56,7 +56,7 @@ def _values(folder: Path, key: str) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan; return 1 if none meets the objective, 2 without records."""
     parser = argparse.ArgumentParser(
-        prog="book.pipeline.records.plan", description=__doc__
+        prog="recsys_lib.serving.plan", description=__doc__
     )
     parser.add_argument("--p99-ms", type=float, required=True)
     parser.add_argument("--items", type=int, required=True)
