@@ -17,6 +17,7 @@ LIBRARY = {
     "shapes/round.py": '''
 """Round ones."""
 from dataclasses import dataclass
+from recsys_lib import ground
 from recsys_lib.ground import SIZE
 
 @dataclass(frozen=True)

@@ -158,11 +158,7 @@ def _results(
 def advice(fell: Iterable[Judgement]) -> list[str]:
     """What to do about timed verdicts that fall; empty if none of them is timed."""
     command = again_command(fell)
-    return (
-        [f"A timed one may be bad luck: {command} measures it again."]
-        if command
-        else []
-    )
+    return [f"A timed one may be luck: {command} measures it again."] * bool(command)
 
 
 def select_chapters(

@@ -283,7 +283,7 @@ def test_the_ledger_shows_other_data_without_failing(mean: float, told: str) -> 
     }
     yours = Results({"ch1": {"mean": record}}, facts)
     page = ledger(judge_all(claims, yours), yours, {})
-    assert "of your\ndata, shop" in page
+    assert "from your\ndata, shop" in page
     assert f"Where it stands\n: this run: {told}.\n" in page
     lacking = Results({"ch1": {}}, facts)
     page = ledger(judge_all(claims, lacking), lacking, {})

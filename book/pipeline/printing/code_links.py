@@ -12,6 +12,7 @@ from typing import Any, cast
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from book.pipeline.running.fingerprint import python_of
@@ -28,9 +29,20 @@ _NAME = re.compile(r'<span class="n">(\w+)</span>')
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Link the code of each page as it is written."""
+    """Link the code of each page as it is written, and types in signatures."""
     app.connect("html-page-context", _link)
+    app.connect("missing-reference", _find_alias)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _find_alias(
+    app: Sphinx, env: BuildEnvironment, node: Any, text: nodes.TextElement
+) -> nodes.Element | None:
+    """Sphinx looks for types among the classes only; they may be aliases, too."""
+    if node["refdomain"] != "py" or node["reftype"] != "class":
+        return None
+    page, path, domain = node["refdoc"], node["reftarget"], env.get_domain("py")
+    return domain.resolve_xref(env, page, app.builder, "obj", path, node, text)
 
 
 def link_names(html: str, paths: Mapping[str, str], targets: Mapping[str, str]) -> str:

@@ -58,7 +58,8 @@ def _modules(package: Any) -> Iterator[Any]:
 
 
 def _inside(package: Any) -> list[Any]:
-    return [module for _, module in sorted(package.modules.items())]
+    found = sorted(package.modules.items())
+    return [module for _, module in found if not module.is_alias]  # no import
 
 
 def _page(title: str, package: Any, modules: Iterable[Any]) -> str:
