@@ -19,6 +19,7 @@ from book.pipeline.records.claims import (
     load_claims,
 )
 from book.pipeline.results import Results
+from book.pipeline.running.fingerprint import enumerate_inputs
 
 TOLERANCE = 0.1  # of the larger value, where a record has no interval
 _TIMES = ("ns", "us", "ms", "s")
@@ -194,7 +195,7 @@ def differences(here: Results, there: Results) -> list[str]:
     if changed is None:
         return [*found, "code: the recorded run does not list its inputs"]
     return found + [
-        f"{key} has other inputs: {', '.join(names)}"
+        f"{key} has other inputs: {enumerate_inputs(names)}"
         for key, names in changed.items()
         if names
     ]

@@ -7,7 +7,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -131,3 +131,16 @@ def _hash_file(path: Path) -> str:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def enumerate_inputs(names: Sequence[str], *, most: int = 6) -> str:
+    """List inputs in a line; of many modules of the library, only their number.
+
+    >>> enumerate_inputs(["lock file", "recsys_lib/a.py", "recsys_lib/b.py"], most=1)
+    'lock file, 2 modules of recsys_lib'
+    """
+    modules = [name for name in names if name.startswith("recsys_lib/")]
+    if len(modules) <= most:
+        return ", ".join(names)
+    others = [name for name in names if name not in modules]
+    return ", ".join([*others, f"{len(modules)} modules of recsys_lib"])

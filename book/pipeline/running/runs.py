@@ -14,7 +14,12 @@ from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.results import Results
 from book.pipeline.running.edition import own_data
 from book.pipeline.running.execute import Run, execute, load_run, print_line
-from book.pipeline.running.fingerprint import Fingerprint, Inputs, fingerprint
+from book.pipeline.running.fingerprint import (
+    Fingerprint,
+    Inputs,
+    enumerate_inputs,
+    fingerprint,
+)
 from recsys_lib.data.carried import data_folder
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.machine import describe_machine, usable_cores
@@ -186,7 +191,7 @@ class _Order:
         if stored is None:
             return "first run"
         if changes := wanted.changes(stored.parts):
-            return f"changed: {', '.join(changes)}"
+            return f"changed: {enumerate_inputs(changes)}"
         return "measured again" if chapter.number in self.again else ""
 
     def _execute(
