@@ -73,6 +73,13 @@ def _one_thread_of_torch():
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """Torch draws alike in each test, whichever tests ran before in this process."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def encoder():
     """The carried model; which engine is fastest here does not matter."""

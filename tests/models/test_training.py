@@ -32,8 +32,8 @@ def weights(model):
 def test_equals_adamw_written_out(monkeypatch):
     """Loshchilov & Hutter's algorithm 2, step by step on one weight."""
     monkeypatch.setattr(training, "_WARMUP", 0.4)
-    model = torch.nn.Linear(1, 1, bias=False)
-    start = model.weight.item()
+    model, start = torch.nn.Linear(1, 1, bias=False), 0.75
+    torch.nn.init.constant_(model.weight, start)
     options = TrainingOptions(
         epochs=5, batch_size=9, learning_rate=0.1, weight_decay=0.3
     )
