@@ -1,8 +1,8 @@
 """What every encoder, index and history model must do.
 
-A test module gives its implementations in turn through a fixture of the class's name in
-lower case, and inherits the class: see tests/embeddings/test_encoder_contract.py. A new
-implementation is one line there.
+A test module inherits a class and gives the implementations in turn through the fixture
+that the class names: see tests/embeddings/test_encoder_contract.py. A new implementation
+is one line there.
 """
 
 import numpy as np
@@ -14,7 +14,10 @@ TEXTS = ["a red dress", "A blue skirt, long", "space opera", "a red dress", "toy
 
 
 class EncoderContract:
-    """`encode` turns n texts into (n, dim) unit vectors of float32."""
+    """`encode` turns n texts into (n, dim) unit vectors of float32.
+
+    The fixture `encoder_like` is an encoder.
+    """
 
     def test_vectors_are_unit_and_float32(self, encoder_like):
         vectors = encoder_like.encode(TEXTS)
@@ -53,7 +56,7 @@ class EncoderContract:
 class IndexContract:
     """An index holds vectors under ids and finds those of largest inner product.
 
-    The fixture `make_index` takes vectors (n, dim) and ids (n,).
+    The fixture `make_index` takes vectors (n, dim) and ids (n,); `load` reads a file.
     """
 
     # orthogonal, and the first four span the range of every dimension

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from contracts import HistoryModelContract
+from scipy.sparse import csr_matrix
 
 from recsys_lib.models.ease import fit_ease, fit_side_ease, fit_temporal_ease
 from recsys_lib.models.hybrid import Blend, ContentModel
@@ -15,7 +16,7 @@ FEATURES = np.eye(5, 3) + 0.1
 
 
 def incremental(interactions):
-    model = IncrementalEase(interactions.shape, l2=2.0)
+    model = IncrementalEase(csr_matrix(interactions.shape), l2=2.0)
     model.add(*interactions.nonzero())
     return model
 

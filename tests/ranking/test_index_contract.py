@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 from contracts import IndexContract
 
@@ -15,7 +13,7 @@ def make_index(request):
 
 @pytest.fixture
 def load():
-    return partial(load_index)
+    return load_index
 
 
 class TestIndexes(IndexContract):
