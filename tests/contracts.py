@@ -1,8 +1,8 @@
 """What every encoder, index and history model must do.
 
-A test module inherits a class and gives the implementations in turn through the fixture
-that the class names: see tests/embeddings/test_encoder_contract.py. A new implementation
-is one line there.
+A test module inherits a class and gives the implementations in turn through the
+fixture that the class names: see tests/embeddings/test_encoder_contract.py. A new
+implementation is one line there.
 """
 
 import numpy as np
