@@ -5,11 +5,8 @@ import gc
 
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.embeddings.encoder import (
-    TextEncoder,
-    calibration_sample,
-    load_encoder,
-)
+from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
+from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.neighbours import fit_popularity

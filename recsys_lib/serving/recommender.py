@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.embeddings.encoder import TextEncoder
+from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
 
