@@ -81,9 +81,7 @@ def engines_for(config: Mapping[str, Any]) -> tuple[tuple[Engine, ...], str]:
     if kind in OPENVINO and not config.get("is_decoder", False):
         return ("openvino", "torch"), "onnxruntime takes BERT with gelu alone"
     known = ", ".join(sorted(OPENVINO))
-    return (
-        "torch",
-    ), f"of {kind} torch alone is known to be right; of {known} openvino"
+    return ("torch",), f"openvino is known to be right for {known}, not for {kind}"
 
 
 def check_architecture(config: Mapping[str, Any]) -> None:

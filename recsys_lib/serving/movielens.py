@@ -27,7 +27,8 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     """
     data = load_movielens()
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
-    index = build_index(encoder.encode(list(data.items["text"])))
+    texts = list(data.items["text"])
+    index = build_index(encoder.encode(texts, role="document"))
     ids = [str(item) for item in data.items["item_id"]]
     return Recommender(ids, encoder, index, fit_ease(seen), fit_popularity(seen))
 

@@ -47,7 +47,7 @@ class Recommender:
 
     Attributes:
         item_ids: (n_items,) different public ids; the position of an id is its code.
-        encoder: Embeds texts.
+        encoder: Embeds texts, as queries.
         index: Holds the vectors of the items under their codes.
         history_model: Scores histories, given as (n_users, n_items) of ones.
         cold_model: Scores empty histories, for example by popularity; None for
@@ -83,7 +83,7 @@ class Recommender:
         _check_request(texts, k)
         if not texts:
             return []
-        vectors = self.encoder.encode(texts)
+        vectors = self.encoder.encode(texts, role="query")
         best = self.index.search(vectors, min(k, len(self.item_ids)))
         return self._recommendations(best, [[]] * len(texts))
 

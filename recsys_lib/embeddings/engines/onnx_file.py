@@ -10,14 +10,14 @@ import numpy as np
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.embeddings.engines.converted import run_batches
+from recsys_lib.embeddings.engines.onnxruntime import load_session
 from recsys_lib.embeddings.pooling import Dense, Pooling, pool
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
-from recsys_lib.machine import huge_pages, usable_cores
+from recsys_lib.machine import usable_cores
 
 with needs("onnx"):
     import onnx
-    import onnxruntime
 
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
 _HIDDEN = ("last_hidden_state", "token_embeddings", "hidden_states")
@@ -118,14 +118,3 @@ class OnnxFileNetwork:
             if n_threads not in self._sessions:
                 self._sessions[n_threads] = load_session(self._file, n_threads)
             return self._sessions[n_threads]
-
-
-def load_session(file: Path, n_threads: int) -> Any:
-    """Load an ONNX file for a number of threads, which spin for the next pass."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    options.log_severity_level = 3
-    with huge_pages():  # takes an eighth off the time of one text
-        return onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
