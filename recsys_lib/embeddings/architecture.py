@@ -88,9 +88,13 @@ def check_architecture(config: Mapping[str, Any]) -> None:
     """Refuse what is not an encoder of text that transformers itself can run.
 
     Raises:
-        ValueError: If it has a decoder that cannot be left out.
+        ValueError: If it has a decoder that cannot be left out, reads images or sound
+            too, or says no kind.
     """
     kind = config.get("model_type")
+    if not kind or {"text_config", "vision_config", "audio_config"} & config.keys():
+        got = f"got {kind or 'no model_type'}"
+        raise ValueError(f"config.json must be of an encoder of text alone; {got}")
     if config.get("is_encoder_decoder") and kind not in ENCODER_CLASSES:
         known = ", ".join(sorted(ENCODER_CLASSES))
         wanted = f"an encoder with a decoder must be one of {known}"

@@ -24,6 +24,7 @@ from recsys_lib.embeddings.pretrained import model_folder, weights_file
 from recsys_lib.embeddings.recipe import Recipe, read_recipe
 from recsys_lib.embeddings.static import StaticEncoder, load_static
 from recsys_lib.embeddings.tokens import (
+    Tokens,
     batching_on,
     load_model_tokenizer,
     pad,
@@ -133,6 +134,9 @@ def load_encoder(
         raise ValueError(f"pooling must be one of {wanted}; got {pooling!r}")
     recipe = read_recipe(model_folder(model))
     if recipe.static:
+        if pooling not in (None, "mean"):
+            got = f"got {pooling!r} for {recipe.folder}"
+            raise ValueError(f"pooling of a token table must be mean; {got}")
         return load_static(recipe, max_length=max_length)
     config = json.loads((recipe.folder / "config.json").read_text("utf-8"))
     engine, precision, reason = _engine_for(recipe, config, engine, precision)
@@ -142,22 +146,15 @@ def load_encoder(
         recipe.folder, max_length, config, lower_case=recipe.lower_case
     )
     pad_id = config.get("pad_token_id") or 0
+    rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
     network: OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork | TorchNetwork
     if engine == "torch":
         from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
         network = load_torch_network(recipe.folder, device=device, precision=precision)
-    elif (weights := weights_file(recipe.folder)).suffix == ".onnx":
-        from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
-
-        network = OnnxFileNetwork(weights, n_threads=n_threads)
     else:
-        from recsys_lib.embeddings.engines.choice import fastest, load_choice
-
-        rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
-        choice = fastest(recipe.folder, engine, precision, rows)
-        network = load_choice(
-            recipe.folder, choice, n_threads=n_threads, calibration=rows
+        network = _cpu_network(
+            recipe.folder, (engine, precision), calibration=rows, n_threads=n_threads
         )
     return Encoder(
         tokenizer,
@@ -171,6 +168,24 @@ def load_encoder(
         engine_reason=reason,
         assumed=recipe.assumed if pooling is None else "",
     )
+
+
+def _cpu_network(
+    folder: Path,
+    choice: tuple[str, str],
+    *,
+    calibration: Sequence[Tokens],
+    n_threads: int | None,
+) -> OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork:
+    """Load the weights for ONNX Runtime if they are in ONNX, or for the faster engine."""
+    if (weights := weights_file(folder)).suffix == ".onnx":
+        from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
+
+        return OnnxFileNetwork(weights, n_threads=n_threads)
+    from recsys_lib.embeddings.engines.choice import fastest, load_choice
+
+    choice = fastest(folder, *choice, calibration)
+    return load_choice(folder, choice, n_threads=n_threads, calibration=calibration)
 
 
 def _length(recipe: Recipe, config: Mapping[str, Any]) -> int:

@@ -221,6 +221,19 @@ CHAT = {"modality_config": {"message": {"method": "forward"}}}
             "use_residual of a model must be False; got True",
         ),
         (None, "1_Pooling/config.json", [1], "must be a JSON object; got"),
+        (None, "config.json", {}, "of an encoder of text alone; got no model_type"),
+        (
+            None,
+            "config.json",
+            {"model_type": "clip", "text_config": {}, "vision_config": {}},
+            "must be of an encoder of text alone; got clip",
+        ),
+        (
+            None,
+            "config.json",
+            {"model_type": "new"},
+            r"must be known to transformers [0-9.]+; got new",
+        ),
     ],
 )
 def test_what_cannot_be_run_right_is_refused_by_name(
@@ -409,6 +422,8 @@ def test_a_table_that_is_none_is_refused(tmp_path):
     folder = model2vec_folder(tmp_path, other=np.eye(300, dtype=np.float32))
     with pytest.raises(ValueError, match="must hold a table of embeddings; got other"):
         load_encoder(folder)
+    with pytest.raises(ValueError, match="token table must be mean; got 'cls' for"):
+        load_encoder(folder, pooling="cls")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"must hold tokenizer.json"):
         load_encoder(folder)
@@ -443,6 +458,18 @@ def test_text_is_cut_on_the_side_that_the_tokeniser_says(own):
     say(own, "tokenizer_config.json", config | {"truncation_side": "left"})
     ids = load_encoder(own, engine="torch", max_length=6).tokenize(["abcdefgh"]).ids
     assert small_tokenizer().decode(ids[0]) == "efgh"
+
+
+def test_a_dense_layer_that_names_no_activation_has_tanh_and_a_bias(own):
+    say_modules(own, TRANSFORMER, POOLING, DENSE)
+    say(own, "2_Dense/config.json", {})
+    save_file(
+        {"linear.weight": np.eye(16, dtype=np.float32)},
+        own / "2_Dense/model.safetensors",
+    )
+    (layer,) = read_recipe(own).layers
+    assert (layer.activation, layer.unit_input) == ("Tanh", False)
+    assert layer.bias.tolist() == [0] * 16
 
 
 def test_layers_count_in_the_sizes(own):

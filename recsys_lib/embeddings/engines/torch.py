@@ -172,6 +172,11 @@ def load_torch_network(
     config = json.loads((folder / "config.json").read_text("utf-8"))
     check_architecture(config)
     with quiet_transformers() as transformers:
+        if config["model_type"] not in transformers.CONFIG_MAPPING:
+            wanted = (
+                f"model_type must be known to transformers {transformers.__version__}"
+            )
+            raise ValueError(f"{wanted}; got {config['model_type']}")
         name = ENCODER_CLASSES.get(config.get("model_type"), "AutoModel")
         model, report = getattr(transformers, name).from_pretrained(
             folder,
