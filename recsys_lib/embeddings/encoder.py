@@ -177,7 +177,7 @@ def _cpu_network(
     calibration: Sequence[Tokens],
     n_threads: int | None,
 ) -> OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork:
-    """Load the weights for ONNX Runtime if they are in ONNX, or for the faster engine."""
+    """Load weights of ONNX for ONNX Runtime, others for the faster engine."""
     if (weights := weights_file(folder)).suffix == ".onnx":
         from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
 
