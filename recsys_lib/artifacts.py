@@ -25,7 +25,7 @@ from recsys_lib.imports import code_of
 from recsys_lib.machine import describe_machine
 
 _LIST = "files.json"
-_MODEL_FILES = (".json", ".safetensors", ".bin")
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".onnx", ".onnx_data", ".model")
 
 
 def cache_files(
@@ -121,10 +121,11 @@ def sha256_of(file: Path) -> str:
 def hashes_of(folder: Path) -> dict[str, str]:
     """Hash the files that determine a pre-trained model's output: path -> SHA-256.
 
-    These are its weights, configuration and tokeniser, and those of the numbered
-    modules of sentence-transformers, such as "1_Pooling/config.json".
+    These are its weights, configuration and tokeniser, those of the numbered modules of
+    sentence-transformers, such as "1_Pooling/config.json", and "onnx/model.onnx".
     """
-    files = [*folder.glob("*"), *folder.glob("[0-9]*_*/*")]
+    places = ("*", "[0-9]*_*/*", "onnx/model.onnx*")
+    files = [file for place in places for file in folder.glob(place)]
     return {
         x.relative_to(folder).as_posix(): sha256_of(x)
         for x in files

@@ -48,6 +48,16 @@ class EncoderContract:
         first[:] = 0
         np.testing.assert_allclose(encoder_like.encode(TEXTS), kept, atol=1e-4)
 
+    def test_a_role_is_taken_and_another_refused(self, encoder_like):
+        for role in (None, "query", "document"):
+            vectors = encoder_like.encode(TEXTS, role=role)
+            alone = encoder_like.encode(TEXTS[1:2], role=role)
+            np.testing.assert_allclose(vectors[1:2], alone, atol=1e-4)
+        with pytest.raises(
+            ValueError, match='role must be "query", "document" or None'
+        ):
+            encoder_like.encode(TEXTS, role="passage")
+
     def test_one_string_is_refused(self, encoder_like):
         with pytest.raises(TypeError, match=r"texts must be .*got"):
             encoder_like.encode("toys")

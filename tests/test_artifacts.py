@@ -110,9 +110,11 @@ def test_another_machine_finds_no_time_of_this_one(monkeypatch):
 
 def test_a_model_is_all_of_its_files_by_their_names(tmp_path):
     files = ["config.json", "model.safetensors", "1_Pooling/config.json", "README.md"]
-    for folder in ("1_Pooling", "checkpoint"):
+    files += ["onnx/model.onnx"]
+    for folder in ("1_Pooling", "checkpoint", "onnx"):
         (tmp_path / folder).mkdir()
     (tmp_path / "checkpoint/config.json").write_text("{}")
+    (tmp_path / "onnx/model_quantized.onnx").write_text("{}")
     for name in files:
         (tmp_path / name).write_text("{}")
     first = hashes_of(tmp_path)

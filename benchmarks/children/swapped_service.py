@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.children.peer_worker import load_model
+from recsys_lib.embeddings.recipe import Role
 from recsys_lib.serving.movielens import movielens_recommender
 from recsys_lib.serving.service import create_app
 from recsys_lib.serving.web_server import serve
@@ -23,8 +24,10 @@ class PeerEncoder:
         """Length of a vector."""
         return int(self.model.get_sentence_embedding_dimension())
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Unit vectors (n, dim)."""
+    def encode(
+        self, texts: Sequence[str], *, role: Role | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Unit vectors (n, dim); the model has no prompts for roles."""
         vectors = self.model.encode(list(texts), normalize_embeddings=True)
         return np.asarray(vectors, dtype=np.float32)
 

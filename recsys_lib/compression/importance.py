@@ -12,9 +12,9 @@ import numpy as np
 
 from recsys_lib.arrays import Float64Array
 from recsys_lib.compression.pruning import bert_of, common_width
-from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.tokens import Tokens
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
 
 with needs("torch"):

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.arrays import BoolArray
-from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
 
 with needs("torch"):

@@ -8,8 +8,8 @@ import copy
 from dataclasses import dataclass, replace
 
 from recsys_lib.compression.quantized_table import check_bits
-from recsys_lib.embeddings.encoder import Encoder
 from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
 
 with needs("torch"):

@@ -15,10 +15,11 @@ from scipy.sparse import csr_matrix
 
 from recsys_lib.arrays import Float32Array, IntArray
 from recsys_lib.artifacts import cache_arrays, hashes_of
-from recsys_lib.embeddings.encoder import Encoder, load_encoder
+from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import Batching, Tokens, strings, token_batches
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.machine import usable_cores
 
 
@@ -54,7 +55,7 @@ def teacher_targets(
 
     Raises:
         TypeError: If texts are not a sequence of str.
-        ValueError: If there is no text.
+        ValueError: If there is no text, or the teacher is a table of tokens.
 
     >>> targets = teacher_targets(["a red dress", "a blue dress"])
     >>> targets.vectors.shape, int(targets.token_counts.max())
@@ -65,6 +66,8 @@ def teacher_targets(
         raise ValueError("there must be at least one text; got none")
     folder = minilm_folder() if model is None else Path(model)
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
+    if not isinstance(teacher, Encoder):
+        raise ValueError(f"a teacher must have layers; got a token table in {folder}")
     chosen = [teacher.engine, teacher.precision, max_length]
     cached = cache_arrays(
         "targets", [hashes_of(folder), *chosen, given], lambda: _compute(teacher, given)

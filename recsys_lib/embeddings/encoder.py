@@ -1,41 +1,43 @@
-"""Text to unit vectors in three separate steps: tokenise, run the layers, pool.
+"""Load a pre-trained encoder, as it was trained, on the engine that suits it.
 
-`Encoder` runs a transformer on one of three engines: "openvino" or "onnxruntime" on a
-CPU; "torch" on a GPU, and as the reference on a CPU.
+A transformer runs on one of three engines: "openvino" or "onnxruntime" on a CPU;
+"torch" on a GPU, and on a CPU as the reference and for what the others cannot run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from recsys_lib.arrays import Float32Array, IntArray
-from recsys_lib.embeddings.pooling import Pooling
-from recsys_lib.embeddings.pretrained import model_folder
+from recsys_lib.embeddings.architecture import (
+    Engine,
+    check_architecture,
+    engines_for,
+    usable_positions,
+)
+from recsys_lib.embeddings.pooling import POOLINGS, Pooling
+from recsys_lib.embeddings.pretrained import model_folder, weights_file
+from recsys_lib.embeddings.recipe import Recipe, read_recipe
+from recsys_lib.embeddings.static import StaticEncoder, load_static
 from recsys_lib.embeddings.tokens import (
-    Batching,
     Tokens,
     batching_on,
     load_model_tokenizer,
     pad,
-    strings,
-    token_batches,
     token_ids,
 )
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
 
 if TYPE_CHECKING:
+    from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
     from recsys_lib.embeddings.engines.onnxruntime import OnnxNetwork
     from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
     from recsys_lib.embeddings.engines.torch import TorchNetwork
-
-Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
 
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
@@ -43,106 +45,36 @@ PRECISIONS = {
     "onnxruntime": ("float32",),
 }
 
+_CARRIED_LENGTH = 128  # all-MiniLM-L6-v2 was trained on texts of 128 tokens
+_DEFAULT_LENGTH = 512  # of a model that names no length and has no positions
 
-@dataclass(frozen=True, eq=False)
-class Encoder:
-    """A transformer with its tokeniser and pooling.
 
-    Attributes:
-        tokenizer: Truncates, does not pad.
-        network: Runs the layers.
-        pooling: "mean" over the tokens, or "cls", the first token alone.
-        pad_id: Token id that fills up the shorter texts of a batch.
-        batching: Default limits of a batch when many texts are encoded.
-    """
+@overload
+def load_encoder(
+    model: None = None,
+    *,
+    engine: Engine = "auto",
+    precision: str = "auto",
+    pooling: Pooling | None = None,
+    device: str = "cpu",
+    max_length: int | None = None,
+    n_threads: int | None = None,
+    calibration: Sequence[str] | None = None,
+) -> Encoder: ...
 
-    tokenizer: Tokenizer
-    network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
-    pooling: Pooling = "mean"
-    pad_id: int = 0
-    batching: Batching = field(default_factory=Batching)
 
-    @property
-    def engine(self) -> str:
-        """Name of the engine, as of `load_encoder`."""
-        return self.network.engine
-
-    @property
-    def precision(self) -> str:
-        """Precision of the layers, as of `load_encoder`."""
-        return self.network.precision
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self.network.dim
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights, those of an unused pooling head included."""
-        return self.network.n_parameters
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the weights, in bytes."""
-        return self.network.size_bytes
-
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Cut texts into a batch of token ids.
-
-        Raises:
-            TypeError: If not given a sequence of str.
-            ValueError: If it is empty, or a text gives no token.
-        """
-        return pad(token_ids(self.tokenizer, texts), self.pad_id)
-
-    def forward(self, tokens: Tokens) -> Any:
-        """Run the layers: (n, length, dim) hidden states, on the engine's device."""
-        return self.network.forward(tokens)
-
-    def pool(self, hidden: Any, mask: IntArray) -> Float32Array:
-        """Reduce hidden states (n, length, dim) to unit vectors (n, dim)."""
-        return self.network.pool(hidden, mask, self.pooling)
-
-    def encode(
-        self, texts: Sequence[str], *, batch_size: int | None = None
-    ) -> Float32Array:
-        """Embed texts, in batches of similar length so that little is padding.
-
-        Args:
-            texts: Any number; an empty text has the vector of the special tokens.
-            batch_size: Texts in one forward pass; None for a number that suits the
-                device.
-
-        Returns:
-            (n, dim) unit vectors in the order of the texts, whatever the batches.
-
-        Raises:
-            TypeError: If not given a sequence of str.
-            ValueError: If batch_size is below 1, or a text gives no token.
-
-        >>> load_encoder().encode(["a film about a toy", "space opera"]).shape
-        (2, 384)
-        """
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        given = strings(texts)
-        if len(given) == 1:  # the rest would take a request 0.1 ms longer
-            return self.network.encode([self.tokenize(given)], self.pooling)[0]
-        batching = self.batching if batch_size is None else Batching(batch_size)
-        positions: list[list[int]] = []
-
-        def batches() -> Iterator[Tokens]:
-            made = token_batches(self.tokenizer, given, batching, pad_id=self.pad_id)
-            for batch, tokens in made:
-                positions.append(batch)
-                yield tokens
-
-        encoded = self.network.encode(batches(), self.pooling)
-        vectors = np.empty((len(given), self.dim), dtype=np.float32)
-        for batch, part in zip(positions, encoded, strict=True):
-            vectors[batch] = part
-        return vectors
+@overload
+def load_encoder(
+    model: str | Path | None,
+    *,
+    engine: Engine = "auto",
+    precision: str = "auto",
+    pooling: Pooling | None = None,
+    device: str = "cpu",
+    max_length: int | None = None,
+    n_threads: int | None = None,
+    calibration: Sequence[str] | None = None,
+) -> Encoder | StaticEncoder: ...
 
 
 def load_encoder(
@@ -150,33 +82,45 @@ def load_encoder(
     *,
     engine: Engine = "auto",
     precision: str = "auto",
-    pooling: Pooling = "mean",
+    pooling: Pooling | None = None,
     device: str = "cpu",
-    max_length: int = 128,
+    max_length: int | None = None,
     n_threads: int | None = None,
     calibration: Sequence[str] | None = None,
-) -> Encoder:
+) -> Encoder | StaticEncoder:
     """Load a pre-trained encoder, by default the fastest that loses no quality.
 
+    Pooling, prompts, dense layers and the longest text are read from the model's
+    folder, as `recipe.read_recipe` finds them. Code that a model carries is never
+    executed, and a model that needs it is refused.
+
     Args:
-        model: Hugging Face id or a folder; None for the carried all-MiniLM-L6-v2.
+        model: Hugging Face id or a folder: of sentence-transformers, transformers or
+            model2vec; None for the carried all-MiniLM-L6-v2.
         engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": on a GPU torch;
-            on a CPU the faster of the first two, as `engines.choice` measured it.
+            on a CPU the faster of the first two, as `engines.choice` measured it, or
+            torch where these cannot run the model (`Encoder.engine_reason`).
         precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
             "auto": on a CPU the fastest of float32, bfloat16 and, with calibration,
             int8; on a GPU bfloat16.
-        pooling: "mean" or "cls", as the model was trained.
+        pooling: As of `pooling.pool`; None for as the model was trained.
         device: "cpu" or "cuda[:i]".
         max_length: Longest text in tokens, special tokens included; the rest of a text
-            is cut off.
+            is cut off. None for as the model was trained, 128 for the carried model.
         n_threads: Threads of a forward pass on openvino and onnxruntime; None for all
             cores.
         calibration: A few hundred texts of the kind to encode, which "int8" needs.
             With them "auto" may choose int8, at a mean cosine to float32 above 0.99.
 
+    Returns:
+        An encoder of unit vectors; `static.StaticEncoder` for a table of tokens, which
+        has no engine.
+
     Raises:
         ValueError: If an option is out of its range, weights of the model are missing,
-            or the carried weights are not those of the publication.
+            the model asks for what is not implemented, or the carried weights are not
+            those of the publication.
+        OSError: If the model is not found.
         ImportError: If the engine is not installed.
 
     Source: Wang et al., MiniLM, NeurIPS 2020, arXiv 2002.10957.
@@ -184,23 +128,94 @@ def load_encoder(
     >>> load_encoder().n_parameters
     22713216
     """
-    engine, precision = resolve_options(engine, precision, pooling, device)
-    folder = model_folder(model)
-    config = json.loads((folder / "config.json").read_text())
-    tokenizer = load_model_tokenizer(folder, max_length, config)
+    engine, precision = resolve_options(engine, precision, device)
+    if pooling not in (None, *POOLINGS):
+        wanted = ", ".join(POOLINGS)
+        raise ValueError(f"pooling must be one of {wanted}; got {pooling!r}")
+    recipe = read_recipe(model_folder(model))
+    if recipe.static:
+        if pooling not in (None, "mean"):
+            got = f"got {pooling!r} for {recipe.folder}"
+            raise ValueError(f"pooling of a token table must be mean; {got}")
+        return load_static(recipe, max_length=max_length)
+    config = json.loads((recipe.folder / "config.json").read_text("utf-8"))
+    engine, precision, reason = _engine_for(recipe, config, engine, precision)
+    if max_length is None:
+        max_length = _CARRIED_LENGTH if model is None else _length(recipe, config)
+    tokenizer = load_model_tokenizer(
+        recipe.folder, max_length, config, lower_case=recipe.lower_case
+    )
     pad_id = config.get("pad_token_id") or 0
-    network: OpenVinoNetwork | OnnxNetwork | TorchNetwork
+    rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
+    network: OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork | TorchNetwork
     if engine == "torch":
         from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
-        network = load_torch_network(folder, device=device, precision=precision)
+        network = load_torch_network(recipe.folder, device=device, precision=precision)
     else:
-        from recsys_lib.embeddings.engines.choice import fastest, load_choice
+        network = _cpu_network(
+            recipe.folder, (engine, precision), calibration=rows, n_threads=n_threads
+        )
+    return Encoder(
+        tokenizer,
+        network,
+        pooling or recipe.pooling,
+        pad_id,
+        batching_on(device),
+        layers=recipe.layers,
+        prompts=recipe.prompts,
+        pool_prompt=recipe.pool_prompt,
+        engine_reason=reason,
+        assumed=recipe.assumed if pooling is None else "",
+    )
 
-        rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
-        choice = fastest(folder, engine, precision, rows)
-        network = load_choice(folder, choice, n_threads=n_threads, calibration=rows)
-    return Encoder(tokenizer, network, pooling, pad_id, batching_on(device))
+
+def _cpu_network(
+    folder: Path,
+    choice: tuple[str, str],
+    *,
+    calibration: Sequence[Tokens],
+    n_threads: int | None,
+) -> OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork:
+    """Load weights of ONNX for ONNX Runtime, others for the faster engine."""
+    if (weights := weights_file(folder)).suffix == ".onnx":
+        from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
+
+        return OnnxFileNetwork(weights, n_threads=n_threads)
+    from recsys_lib.embeddings.engines.choice import fastest, load_choice
+
+    choice = fastest(folder, *choice, calibration)
+    return load_choice(folder, choice, n_threads=n_threads, calibration=calibration)
+
+
+def _length(recipe: Recipe, config: Mapping[str, Any]) -> int:
+    """Longest text as trained, at most what the positions allow."""
+    said, limit = recipe.max_length, usable_positions(config)
+    if said is None:
+        return _DEFAULT_LENGTH if limit is None else limit
+    return said if limit is None else min(said, limit)
+
+
+def _engine_for(
+    recipe: Recipe, config: Mapping[str, Any], engine: Engine, precision: str
+) -> tuple[Engine, str, str]:
+    """Engine and precision for a model, and why no other engine runs it."""
+    able, reason = _able(recipe, config)
+    if engine not in ("auto", *able):
+        wanted = f"engine must be {' or '.join(able)}: {reason}"
+        raise ValueError(f"{wanted}; got {engine!r} for {recipe.folder}")
+    if engine == "auto" and len(able) == 1:
+        (engine,) = able
+        engine, precision = resolve_options(engine, precision, "cpu")
+    return engine, precision, reason
+
+
+def _able(recipe: Recipe, config: Mapping[str, Any]) -> tuple[tuple[Engine, ...], str]:
+    """Engines that run a model, and why others do not."""
+    check_architecture(config)
+    if weights_file(recipe.folder).suffix == ".onnx":
+        return ("onnxruntime",), "the folder holds weights in ONNX alone"
+    return engines_for(config)
 
 
 def calibration_sample(texts: Sequence[str], *, n: int = 200) -> list[str]:
@@ -213,12 +228,8 @@ def calibration_sample(texts: Sequence[str], *, n: int = 200) -> list[str]:
     return [texts[i] for i in rng.permutation(len(texts))[:n]]
 
 
-def resolve_options(
-    engine: Engine, precision: str, pooling: str, device: str
-) -> tuple[Engine, str]:
+def resolve_options(engine: Engine, precision: str, device: str) -> tuple[Engine, str]:
     """Check options and replace "auto" where no measurement is needed."""
-    if pooling not in get_args(Pooling):
-        raise ValueError(f'pooling must be "mean" or "cls"; got {pooling!r}')
     if engine == "auto" and (precision == "float16" or device != "cpu"):
         engine = "torch"
     if engine not in ("auto", *PRECISIONS):
@@ -241,12 +252,3 @@ def _check_gpu(engine: str, device: str) -> None:
     if engine != "torch" or not torch.cuda.is_available():
         wanted = f'device must be "cpu" for {engine} or without a GPU'
         raise ValueError(f"{wanted}; got {device!r}")
-
-
-class TextEncoder(Protocol):
-    """Turns n texts into (n, dim) unit vectors, with or without a cache."""
-
-    @property
-    def dim(self) -> int: ...  # noqa: D102
-
-    def encode(self, texts: Sequence[str], /) -> Float32Array: ...  # noqa: D102

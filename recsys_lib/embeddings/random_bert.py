@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from recsys_lib.arrays import Float32Array
-from recsys_lib.embeddings.encoder import Encoder, Engine, resolve_options
+from recsys_lib.embeddings.architecture import Engine
+from recsys_lib.embeddings.encoder import resolve_options
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import batching_on, load_model_tokenizer
+from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -55,7 +57,7 @@ def random_encoder(
     >>> random_encoder(ARCHITECTURES["bert-base"] | {"num_hidden_layers": 1}).dim
     768
     """
-    engine, precision = resolve_options(engine, precision, "mean", device)
+    engine, precision = resolve_options(engine, precision, device)
     if engine == "onnxruntime" or precision == "int8":
         got = f"got {engine}, {precision}"
         raise ValueError(f"random weights must be of torch or openvino, floats; {got}")

@@ -1,5 +1,6 @@
 """Text to token ids, in batches of similar length."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +10,20 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Sequenced
 
 from recsys_lib.arrays import IntArray
+from recsys_lib.embeddings.architecture import usable_positions
+from recsys_lib.extras import needs
+
+_VOCABULARIES = (  # of tokenisers older than tokenizer.json
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +33,21 @@ class Tokens:
     Attributes:
         ids: (n, length) token ids.
         mask: (n, length), 1 for a token, 0 for padding.
+        n_unpooled: Tokens at the start of each text that are read but not pooled.
     """
 
     ids: IntArray
     mask: IntArray
+    n_unpooled: int = 0
+
+    @property
+    def pooled(self) -> IntArray:
+        """(n, length), 1 for a token that is pooled."""
+        if not self.n_unpooled:
+            return self.mask
+        pooled = self.mask.copy()
+        pooled[:, : self.n_unpooled] = 0
+        return pooled
 
 
 @dataclass(frozen=True)
@@ -49,38 +73,79 @@ def batching_on(device: str) -> Batching:
     return Batching(max_texts=None, max_tokens=65_536, chunk=4096)
 
 
-def load_tokenizer(source: str | Path, max_length: int) -> Tokenizer:
+def load_tokenizer(
+    source: str | Path, max_length: int, *, lower_case: bool = False
+) -> Tokenizer:
     """Load a tokeniser that truncates to ``max_length`` tokens and does not pad.
 
     Args:
         source: Folder with a tokenizer.json, or a Hugging Face id.
         max_length: Special tokens included, at least 3.
+        lower_case: Whether texts are made lower case first.
 
     Raises:
         ValueError: If max_length leaves no room between the special tokens.
-        FileNotFoundError: If the folder holds no tokenizer.json.
+        FileNotFoundError: If the folder holds no tokeniser.
     """
     if max_length < 3:
         raise ValueError(f"max_length must be at least 3; got {max_length}")
-    if not Path(source).is_dir():
-        tokenizer = Tokenizer.from_pretrained(str(source))
-    elif (file := Path(source) / "tokenizer.json").is_file():
-        tokenizer = Tokenizer.from_file(str(file))
+    side = "right"
+    if Path(source).is_dir():
+        config = _tokenizer_config(Path(source))
+        tokenizer = _tokenizer_in(Path(source), config)
+        side = config.get("truncation_side", side)
     else:
-        raise FileNotFoundError(f"folder must hold tokenizer.json; got {source}")
+        tokenizer = Tokenizer.from_pretrained(str(source))
+    if lower_case:
+        first = [Lowercase(), tokenizer.normalizer]
+        tokenizer.normalizer = Sequenced([x for x in first if x is not None])
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_truncation(max_length, direction=side)
+    return tokenizer
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+
+
+def _tokenizer_in(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
+    """Read tokenizer.json; transformers builds what is not in that file."""
+    file = folder / "tokenizer.json"
+    adds = config.get("add_bos_token"), config.get("add_eos_token")
+    if file.is_file() and not any(adds):
+        return Tokenizer.from_file(str(file))
+    if not file.is_file() and not any((folder / x).is_file() for x in _VOCABULARIES):
+        raise FileNotFoundError(f"folder must hold tokenizer.json; got {folder}")
+    with needs("torch"):
+        from transformers import AutoTokenizer
+    built = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not getattr(built, "is_fast", False):
+        raise ValueError(
+            f"folder must hold a fast tokeniser; got {type(built).__name__}"
+        )
+    tokenizer: Tokenizer = built.backend_tokenizer
     return tokenizer
 
 
 def load_model_tokenizer(
-    folder: Path, max_length: int, config: Mapping[str, Any]
+    folder: Path,
+    max_length: int,
+    config: Mapping[str, Any],
+    *,
+    lower_case: bool = False,
 ) -> Tokenizer:
     """Load the tokeniser of a model and check max_length against its positions."""
-    limit = config.get("max_position_embeddings", 512)
-    if max_length > limit:
+    limit = usable_positions(config)
+    if limit is not None and max_length > limit:
         raise ValueError(f"max_length must be at most {limit}; got {max_length}")
-    return load_tokenizer(folder, max_length)
+    return load_tokenizer(folder, max_length, lower_case=lower_case)
+
+
+def prompt_length(tokenizer: Tokenizer, prompt: str) -> int:
+    """Tokens that a prompt puts before a text, with the special ones before it."""
+    encoding = tokenizer.encode(prompt)
+    return len(encoding.ids) - sum(encoding.special_tokens_mask[-1:])
 
 
 def token_ids(
@@ -136,7 +201,12 @@ def length_batches(lengths: Sequence[int], batching: Batching) -> Iterator[list[
 
 
 def token_batches(
-    tokenizer: Tokenizer, texts: Sequence[str], batching: Batching, *, pad_id: int
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    batching: Batching,
+    *,
+    pad_id: int,
+    n_unpooled: int = 0,
 ) -> Iterator[tuple[list[int], Tokens]]:
     """Tokenise texts into padded batches of similar length.
 
@@ -145,6 +215,7 @@ def token_batches(
         texts: Any number.
         batching: Limits of a batch.
         pad_id: Token id that fills up shorter texts.
+        n_unpooled: As of `Tokens`.
 
     Returns:
         For each batch the positions of its texts, and their tokens.
@@ -159,7 +230,8 @@ def token_batches(
     chunks = [given[start : start + size] for start in starts]
     for start, rows in zip(starts, _tokenized(tokenizer, chunks), strict=True):
         for batch in length_batches([len(row) for row in rows], batching):
-            yield [start + i for i in batch], pad([rows[i] for i in batch], pad_id)
+            part = [rows[i] for i in batch]
+            yield [start + i for i in batch], pad(part, pad_id, n_unpooled=n_unpooled)
 
 
 def _tokenized(
@@ -176,7 +248,7 @@ def _tokenized(
             yield ready.result()
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
+def pad(rows: Sequence[Sequence[int]], pad_id: int, *, n_unpooled: int = 0) -> Tokens:
     """Pad rows of token ids to the longest one.
 
     Raises:
@@ -187,7 +259,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     """
     if len(rows) == 1 and rows[0]:  # ten times faster, for one request
         ids, mask = np.array([rows, [[1] * len(rows[0])]], dtype=np.int64)
-        return Tokens(ids, mask)
+        return Tokens(ids, mask, n_unpooled)
     lengths = np.array([len(row) for row in rows])
     if not (lengths.size and lengths.all()):
         got = f"got {len(rows)} texts, {(lengths == 0).sum()} without"
@@ -195,4 +267,4 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> Tokens:
     mask = np.arange(lengths.max()) < lengths[:, None]  # (n, length)
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
-    return Tokens(ids, mask.astype(np.int64))
+    return Tokens(ids, mask.astype(np.int64), n_unpooled)

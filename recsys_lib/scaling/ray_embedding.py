@@ -31,7 +31,9 @@ with needs("cluster"):
 
 
 if TYPE_CHECKING:
-    from recsys_lib.embeddings.encoder import TextEncoder  # seconds, for every worker
+    from recsys_lib.embeddings.transformer import (
+        TextEncoder,
+    )  # seconds, for every worker
 
 _PATIENCE_S = 300.0  # without any progress
 _IN_FLIGHT = 2  # parts at a worker: one in work, one waiting

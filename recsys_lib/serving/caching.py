@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from recsys_lib.arrays import Float32Array
-from recsys_lib.embeddings.encoder import TextEncoder
+from recsys_lib.embeddings.recipe import Role
+from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.extras import needs
 
 with needs("serving"):
     from cachetools import Cache
+
+_Key = str | tuple[Role, str]
 
 
 class CachedEncoder:
@@ -23,7 +26,8 @@ class CachedEncoder:
 
     Args:
         encoder: Encodes the texts that the cache lacks, in one call.
-        cache: LRUCache, LFUCache or TTLCache of cachetools, used by nothing else.
+        cache: LRUCache, LFUCache or TTLCache of cachetools, used by nothing else. Its
+            keys are texts, or (role, text) where a role is given.
 
     Attributes:
         hits, misses: Texts found and texts encoded; a text that repeats within a call
@@ -36,14 +40,14 @@ class CachedEncoder:
     >>> from cachetools import LRUCache
     >>> class Lengths:
     ...     dim = 1
-    ...     def encode(self, texts):
+    ...     def encode(self, texts, *, role=None):
     ...         return np.array([[len(text)] for text in texts], np.float32)
     >>> cached = CachedEncoder(Lengths(), LRUCache(100))
     >>> cached.encode(["a", "bc", "a"]).ravel().tolist(), cached.hits, cached.misses
     ([1.0, 2.0, 1.0], 1, 2)
     """
 
-    def __init__(self, encoder: TextEncoder, cache: Cache[str, Float32Array]) -> None:
+    def __init__(self, encoder: TextEncoder, cache: Cache[_Key, Float32Array]) -> None:
         if cache.maxsize < 1:
             raise ValueError(f"cache must have room for 1 or more; got {cache.maxsize}")
         self._encoder, self._cache, self._lock = encoder, cache, threading.Lock()
@@ -54,28 +58,35 @@ class CachedEncoder:
         """Length of a vector."""
         return self._encoder.dim
 
-    def encode(self, texts: Sequence[str]) -> Float32Array:
+    def encode(self, texts: Sequence[str], *, role: Role | None = None) -> Float32Array:
         """(n, dim) vectors of n texts, in their order; a copy that may be changed."""
         if isinstance(texts, str):
             raise TypeError(f"texts must be a sequence of strings; got {texts!r}")
         with self._lock:
-            known = {text: self._cache.get(text) for text in dict.fromkeys(texts)}
+            known = {
+                text: self._cache.get(_key(text, role)) for text in dict.fromkeys(texts)
+            }
             missing = [text for text, vector in known.items() if vector is None]
             self.misses += len(missing)
             self.hits += len(texts) - len(missing)
         if missing:
-            known.update(self._fill(missing))
+            known.update(self._fill(missing, role))
         vectors = [known[text] for text in texts]
         return np.array(vectors, np.float32).reshape(len(texts), self.dim)
 
-    def _fill(self, texts: list[str]) -> dict[str, Float32Array]:
-        rows = [row.copy() for row in self._encoder.encode(texts)]  # frees the batch
+    def _fill(self, texts: list[str], role: Role | None) -> dict[str, Float32Array]:
+        encoded = self._encoder.encode(texts, role=role)
+        rows = [row.copy() for row in encoded]  # frees the batch
         for row in rows:
             row.setflags(write=False)
         fresh = dict(zip(texts, rows, strict=True))
         with self._lock:
-            self._cache.update(fresh)
+            self._cache.update({_key(text, role): fresh[text] for text in fresh})
         return fresh
+
+
+def _key(text: str, role: Role | None) -> _Key:
+    return text if role is None else (role, text)
 
 
 class BufferPool:

@@ -5,11 +5,8 @@ import gc
 
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.embeddings.encoder import (
-    TextEncoder,
-    calibration_sample,
-    load_encoder,
-)
+from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
+from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.neighbours import fit_popularity
@@ -30,7 +27,8 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     """
     data = load_movielens()
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
-    index = build_index(encoder.encode(list(data.items["text"])))
+    texts = list(data.items["text"])
+    index = build_index(encoder.encode(texts, role="document"))
     ids = [str(item) for item in data.items["item_id"]]
     return Recommender(ids, encoder, index, fit_ease(seen), fit_popularity(seen))
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_lib.embeddings.encoder import TextEncoder
+from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
 
@@ -47,7 +47,7 @@ class Recommender:
 
     Attributes:
         item_ids: (n_items,) different public ids; the position of an id is its code.
-        encoder: Embeds texts.
+        encoder: Embeds texts, as queries.
         index: Holds the vectors of the items under their codes.
         history_model: Scores histories, given as (n_users, n_items) of ones.
         cold_model: Scores empty histories, for example by popularity; None for
@@ -83,7 +83,7 @@ class Recommender:
         _check_request(texts, k)
         if not texts:
             return []
-        vectors = self.encoder.encode(texts)
+        vectors = self.encoder.encode(texts, role="query")
         best = self.index.search(vectors, min(k, len(self.item_ids)))
         return self._recommendations(best, [[]] * len(texts))
 

@@ -15,7 +15,7 @@ from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino_convert
 from recsys_lib.embeddings.engines.openvino import BUCKETS, OpenVinoNetwork
 from recsys_lib.embeddings.engines.openvino_convert import convert_to_openvino
-from recsys_lib.embeddings.pooling import pool, pool_tensors
+from recsys_lib.embeddings.pooling import Dense, pool, pool_tensors
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.random_bert import random_encoder
 from recsys_lib.embeddings.static import StaticEncoder, static_encoder
@@ -88,21 +88,54 @@ def test_the_three_steps_are_the_encoder(encoder):
     np.testing.assert_allclose(pooled, encoder.encode(TEXTS), atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["mean", "cls"])
+FOURTH = {
+    "mean": [0.6, 0.8],
+    "cls": [1, 0],
+    "max": [2 / 5**0.5, 1 / 5**0.5],
+    "weightedmean": [-1 / 17**0.5, 4 / 17**0.5],
+    "lasttoken": [-5 / 41**0.5, 4 / 41**0.5],
+}
+
+
+@pytest.mark.parametrize("kind", FOURTH)
 def test_pooling_looks_at_the_mask_and_keeps_a_zero_vector(kind):
     states = [[[3, 0], [9, 8]], [[9, 8], [3, 0]], [[0, 0], [0, 0]], [[8, 0], [-5, 4]]]
     hidden = np.array(states, dtype=np.float32)
     mask = np.array([[1, 0], [0, 1], [1, 1], [1, 1]])
-    third = [[0.6, 0.8]] if kind == "mean" else [[1, 0]]
-    second = [[1, 0]] if kind == "mean" else [[9 / 145**0.5, 8 / 145**0.5]]
     together = pool(hidden, mask, kind)
     in_torch = pool_tensors(torch.from_numpy(hidden), torch.from_numpy(mask), kind)
     np.testing.assert_allclose(in_torch.numpy(), together, rtol=1e-6)
-    np.testing.assert_allclose(together, [[1, 0], *second, [0, 0], *third], rtol=1e-6)
+    expected = [[1, 0], [1, 0], [0, 0], FOURTH[kind]]
+    np.testing.assert_allclose(together, expected, rtol=1e-6)
     for i in range(4):  # one text without padding takes a way of its own
         alone = pool(hidden[[i]], mask[[i]], kind)
         np.testing.assert_allclose(alone, together[[i]], rtol=1e-6)
         assert alone.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", FOURTH)
+def test_dense_layers_by_hand(kind):
+    """A layer sees the mean itself, or the unit vector where the model makes one."""
+    hidden = np.array([[[8, 0], [-5, 4], [7, 7]]], np.float32)
+    mask = np.array([[1, 1, 0]])
+    pooled = {
+        "mean": [1.5, 2],
+        "cls": [8, 0],
+        "max": [8, 4],
+        "weightedmean": [-2 / 3, 8 / 3],
+        "lasttoken": [-5, 4],
+    }
+    weight, bias = np.array([[1, 0], [0, 2], [1, 1]], np.float32), np.array([1, 0, -1])
+    for unit in (False, True):
+        x = np.array(FOURTH[kind] if unit else pooled[kind])
+        expected = np.maximum(weight @ x + bias, 0)
+        expected = expected / np.linalg.norm(expected)
+        layers = [Dense(weight, bias.astype(np.float32), "ReLU", unit)]
+        found = pool(hidden, mask, kind, layers)
+        np.testing.assert_allclose(found, [expected], rtol=1e-5)
+        tensors = torch.from_numpy(hidden), torch.from_numpy(mask)
+        in_torch = pool_tensors(*tensors, kind, layers)
+        np.testing.assert_allclose(in_torch.numpy(), found, rtol=1e-6)
 
 
 def test_refuses_to_pool_what_does_not_fit():
@@ -280,7 +313,7 @@ def test_a_static_table_by_hand(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, 'pooling must be "mean" or "cls"'),
+        ({"pooling": "min"}, "pooling must be one of mean, cls, .*; got 'min'"),
         ({"engine": "onnx"}, "engine must be one of auto, torch, .*; got 'onnx'"),
         ({"precision": "float16", "engine": "openvino"}, "precision of openvino must"),
         ({"precision": "int8", "engine": "torch"}, "precision of torch must be"),

@@ -18,9 +18,10 @@ class HashEncoder:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def encode(self, texts):
+    def encode(self, texts, *, role=None):
         self.asked.append(list(texts))
-        rows = [np.random.default_rng(list(t.encode())).normal(size=5) for t in texts]
+        behind = [f"{role or ''}{text}".encode() for text in texts]
+        rows = [np.random.default_rng(list(x)).normal(size=5) for x in behind]
         rows = np.array(rows, np.float32).reshape(-1, 5)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -85,13 +86,23 @@ def test_threads_share_a_cache_that_is_too_small():
     assert cached.hits + cached.misses == 8 * 100 * 4
 
 
+def test_a_text_is_cached_for_each_role():
+    encoder, cache = HashEncoder(), LRUCache(10)
+    cached = CachedEncoder(encoder, cache)
+    for role in ("query", "document", None, "query", "document", None):
+        vectors = cached.encode(["a", "b"], role=role)
+        np.testing.assert_array_equal(vectors, HashEncoder().encode("ab", role=role))
+    assert (cached.hits, cached.misses) == (6, 6)
+    assert {*cache} >= {"a", ("query", "a"), ("document", "a")}
+
+
 def test_encoding_does_not_hold_the_lock():
     together = threading.Barrier(2, timeout=120)
 
     class Meeting(HashEncoder):
-        def encode(self, texts):
+        def encode(self, texts, *, role=None):
             together.wait()  # both threads are inside at once, or this breaks
-            return super().encode(texts)
+            return super().encode(texts, role=role)
 
     cached = CachedEncoder(Meeting(), LRUCache(5))
     with ThreadPoolExecutor(2) as pool:

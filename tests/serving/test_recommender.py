@@ -25,7 +25,11 @@ class Compass:
 
     dim = 2
 
-    def encode(self, texts):
+    def __init__(self):
+        self.roles = set()
+
+    def encode(self, texts, *, role=None):
+        self.roles.add(role)
         table = [[float(n) for n in text.split()] for text in texts]
         return normalize(table).astype(np.float32)
 
@@ -33,7 +37,7 @@ class Compass:
 class Hashing:
     dim = 8
 
-    def encode(self, texts):
+    def encode(self, texts, *, role=None):
         seeds = [sum(text.encode()) for text in texts]
         rows = [np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]
         return normalize(rows).astype(np.float32)
@@ -57,6 +61,12 @@ def test_texts_find_their_nearest_items_each_for_itself():
     assert second.items == ["c", "b"]
     assert second.scores == pytest.approx([1, 0.6])
     assert first.unknown == second.unknown == []
+
+
+def test_texts_are_queries():
+    some = recommender()
+    some.recommend_texts(["1 0"], 1)
+    assert some.encoder.roles == {"query"}
 
 
 def test_histories_get_their_best_items_without_those_they_hold():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_lib.artifacts import cache_files, hashes_of
-from recsys_lib.embeddings.pretrained import is_plain_bert
+from recsys_lib.embeddings.architecture import is_plain_bert
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.latency.timing import measure_interleaved
 from recsys_lib.machine import describe_machine

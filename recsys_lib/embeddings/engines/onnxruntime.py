@@ -1,7 +1,7 @@
 """The ONNX Runtime engine: runs a BERT that `onnx_bert` wrote as a graph."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_files, hashes_of
+from recsys_lib.embeddings.architecture import is_plain_bert
 from recsys_lib.embeddings.engines.converted import run_batches
-from recsys_lib.embeddings.pooling import Pooling, pool
-from recsys_lib.embeddings.pretrained import is_plain_bert
+from recsys_lib.embeddings.pooling import Dense, Pooling, pool
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
 from recsys_lib.machine import huge_pages, usable_cores
@@ -73,11 +73,16 @@ class OnnxNetwork:
         """Run the layers: (n, length, dim) hidden states."""
         return self._run(tokens, "hidden", self._n_threads)
 
-    def encode(self, batches: Iterable[Tokens], kind: Pooling) -> list[Float32Array]:
+    def encode(
+        self, batches: Iterable[Tokens], kind: Pooling, layers: Sequence[Dense] = ()
+    ) -> list[Float32Array]:
         """Run and pool: a single batch with all threads, several side by side."""
 
         def run(tokens: Tokens, n_threads: int) -> Float32Array:
-            return self._run(tokens, kind, n_threads)
+            if kind in ("mean", "cls") and not layers and not tokens.n_unpooled:
+                return self._run(tokens, kind, n_threads)  # pooled in the graph
+            hidden = self._run(tokens, "hidden", n_threads)
+            return pool(hidden, tokens.pooled, kind, layers)
 
         return run_batches(run, batches, self._n_threads)
 
@@ -90,14 +95,19 @@ class OnnxNetwork:
         """Load the model once for each number of threads; each copy holds weights."""
         with self._loading:
             if n_threads not in self._sessions:
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = n_threads  # they spin for the next pass
-                options.log_severity_level = 3
-                with huge_pages():  # takes an eighth off the time of one text
-                    self._sessions[n_threads] = onnxruntime.InferenceSession(
-                        str(self._file), options, providers=["CPUExecutionProvider"]
-                    )
+                self._sessions[n_threads] = load_session(self._file, n_threads)
             return self._sessions[n_threads]
+
+
+def load_session(file: Path, n_threads: int) -> Any:
+    """Load an ONNX file for a number of threads, which spin for the next pass."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.log_severity_level = 3
+    with huge_pages():  # takes an eighth off the time of one text
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"]
+        )
 
 
 def load_onnx_network(folder: Path, *, n_threads: int | None = None) -> OnnxNetwork:

@@ -17,7 +17,7 @@ from recsys_lib.embeddings.engines.openvino_convert import (
     load_graph,
     load_int8_graph,
 )
-from recsys_lib.embeddings.pooling import Pooling, pool
+from recsys_lib.embeddings.pooling import Dense, Pooling, pool
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
 from recsys_lib.machine import usable_cores
@@ -97,11 +97,13 @@ class OpenVinoNetwork:
         """Run the layers: (n, length, dim) hidden states."""
         return self._with_hidden(tokens, self._n_threads, np.copy)
 
-    def encode(self, batches: Iterable[Tokens], kind: Pooling) -> list[Float32Array]:
+    def encode(
+        self, batches: Iterable[Tokens], kind: Pooling, layers: Sequence[Dense] = ()
+    ) -> list[Float32Array]:
         """Run and pool: a single batch with all threads, several side by side."""
 
         def run(tokens: Tokens, n_threads: int) -> Float32Array:
-            use = partial(pool, mask=tokens.mask, kind=kind)
+            use = partial(pool, mask=tokens.pooled, kind=kind, layers=layers)
             return self._with_hidden(tokens, n_threads, use)
 
         return run_batches(run, batches, self._n_threads)

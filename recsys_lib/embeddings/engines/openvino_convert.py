@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 
 from recsys_lib.artifacts import cache_files, hashes_of
+from recsys_lib.embeddings.architecture import usable_positions
 from recsys_lib.embeddings.tokens import Tokens, pad
 from recsys_lib.extras import needs
 
@@ -89,7 +90,7 @@ def convert_to_openvino(network: "TorchNetwork") -> openvino.Model:
     return add_metadata(
         model,
         n_parameters=network.n_parameters,
-        n_positions=getattr(network.model.config, "max_position_embeddings", 512),
+        n_positions=usable_positions(network.model.config.to_dict()) or 512,
         token_table=name,
     )
 

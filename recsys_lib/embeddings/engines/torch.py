@@ -5,8 +5,9 @@ takes less time than launching its hundred kernels one by one, so such a pass is
 recorded once for its shape (as a CUDA graph) and then launched as a whole.
 """
 
+import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,8 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.embeddings.architecture import ENCODER_CLASSES, check_architecture
 from recsys_lib.embeddings.engines.cuda_graphs import Graphs, graph_shape
-from recsys_lib.embeddings.pooling import Pooling, pool_tensors
+from recsys_lib.embeddings.pooling import Dense, Pooling, pool_tensors
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
 
@@ -80,21 +82,39 @@ class TorchNetwork:
             return hidden[:, : tokens.ids.shape[1]].clone()
 
     @torch.inference_mode()
-    def pool(self, hidden: torch.Tensor, mask: IntArray, kind: Pooling) -> Float32Array:
+    def pool(
+        self,
+        hidden: torch.Tensor,
+        mask: IntArray,
+        kind: Pooling,
+        layers: Sequence[Dense] = (),
+    ) -> Float32Array:
         """Reduce hidden states to unit vectors (n, dim), on the CPU."""
         on_device = torch.from_numpy(mask).to(hidden.device)
-        return np.asarray(pool_tensors(hidden, on_device, kind).cpu().numpy())
+        return np.asarray(pool_tensors(hidden, on_device, kind, layers).cpu().numpy())
 
     @torch.inference_mode()
-    def encode(self, batches: Iterable[Tokens], kind: Pooling) -> list[Float32Array]:
+    def encode(
+        self, batches: Iterable[Tokens], kind: Pooling, layers: Sequence[Dense] = ()
+    ) -> list[Float32Array]:
         """Run and pool one batch after the other; wait for a GPU once, at the end."""
-        compute, given = partial(self._vectors, kind=kind), iter(batches)
+        given = iter(batches)
         first = list(islice(given, 2))
-        if len(first) == 1 and self._has_graph(first[0]):
+        if len(first) == 1 and not layers and self._has_graph(first[0]):
+            compute = partial(self._vectors, kind=kind)
             with self.graphs.run(kind, compute, first[0], self.device) as vectors:
                 return [np.array(vectors.numpy())]
-        found = [compute(*self._on_device(x)) for x in chain(first, given)]
+        found = []
+        for tokens in chain(first, given):
+            ids, mask = self._on_device(tokens)
+            pooled = self._pooled_on_device(tokens, mask)
+            found.append(pool_tensors(self._hidden(ids, mask), pooled, kind, layers))
         return _to_host(found)
+
+    def _pooled_on_device(self, tokens: Tokens, mask: torch.Tensor) -> torch.Tensor:
+        if not tokens.n_unpooled:
+            return mask
+        return torch.from_numpy(tokens.pooled).to(self.device)
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         allowed = mask
@@ -109,7 +129,7 @@ class TorchNetwork:
         return pool_tensors(self._hidden(ids, mask), mask, kind)
 
     def _has_graph(self, tokens: Tokens) -> bool:
-        if self.device.type != "cuda" or not self._takes_4d_mask:
+        if self.device.type != "cuda" or not self._takes_4d_mask or tokens.n_unpooled:
             return False
         shape, config = graph_shape(*tokens.ids.shape), self.model.config
         return bool(shape and shape[1] <= config.max_position_embeddings)
@@ -144,15 +164,28 @@ def _to_host(vectors: list[torch.Tensor]) -> list[Float32Array]:
 def load_torch_network(
     folder: Path, *, device: str = "cpu", precision: str = "float32"
 ) -> TorchNetwork:
-    """Load pre-trained weights from a folder.
+    """Load pre-trained weights from a folder; its code, if it has any, is not executed.
 
     Raises:
-        ValueError: If weights of the model are missing.
+        ValueError: If weights of the model are missing, or it is no encoder of text.
     """
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    check_architecture(config)
     with quiet_transformers() as transformers:
-        model, report = transformers.AutoModel.from_pretrained(
-            folder, dtype=getattr(torch, precision), output_loading_info=True
+        if config["model_type"] not in transformers.CONFIG_MAPPING:
+            wanted = (
+                f"model_type must be known to transformers {transformers.__version__}"
+            )
+            raise ValueError(f"{wanted}; got {config['model_type']}")
+        name = ENCODER_CLASSES.get(config.get("model_type"), "AutoModel")
+        model, report = getattr(transformers, name).from_pretrained(
+            folder,
+            dtype=getattr(torch, precision),
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
+    model.config.use_cache = False
     missing = [x for x in report["missing_keys"] if not x.startswith("pooler.")]
     if missing:  # transformers makes them random; the pooler is not used here
         raise ValueError(f"weights must hold all of the model; got none for {missing}")

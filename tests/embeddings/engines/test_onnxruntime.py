@@ -3,11 +3,11 @@ import copy
 import numpy as np
 import pytest
 
+from recsys_lib.embeddings.architecture import is_plain_bert
 from recsys_lib.embeddings.engines.onnxruntime import (
     OnnxNetwork,
     convert_to_onnx,
 )
-from recsys_lib.embeddings.pretrained import is_plain_bert
 from recsys_lib.embeddings.tokens import Tokens, pad
 
 ROWS = [[101, 7, 8, 9, 102], [101, 102], [101, 2, 3, 4, 5, 6, 7, 8, 9, 102]]
