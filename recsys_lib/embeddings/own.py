@@ -1,0 +1,292 @@
+"""Load the book's language model, or the reader's own encoder in its place."""
+
+import json
+import math
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.artifacts import cache_files, cache_folder, hashes_of, sha256_of
+from recsys_lib.embeddings.encoder import Encoder, Engine, load_encoder
+from recsys_lib.embeddings.pretrained import is_plain_bert, model_folder
+from recsys_lib.extras import needs
+
+LARGE_BYTES = 500_000_000  # of weights; a larger model is announced before it is read
+_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")  # of Hugging Face: name, or owner/name
+_WEIGHTS = (".safetensors", ".bin", ".onnx")
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+
+
+@dataclass(frozen=True)
+class Description:
+    """How a model is read.
+
+    Attributes:
+        n_parameters: Number of weights.
+        dim: Length of a vector.
+        pooling: As of `Encoder`.
+        max_length: Longest text in tokens; the rest of a text is cut off.
+    """
+
+    n_parameters: int
+    dim: int
+    pooling: str
+    max_length: int
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A reader's model in a folder; its weights are not read until they are needed.
+
+    Attributes:
+        folder: With config.json, tokenizer.json and weights.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The Hugging Face id of a download, else the name of the folder."""
+        if not self._is_download:
+            return self.folder.name
+        return self.folder.parents[1].name.removeprefix("models--").replace("--", "/")
+
+    @property
+    def revision(self) -> str:
+        """The commit of a download, else the hash of the first file of weights."""
+        if self._is_download:
+            return self.folder.name
+        first = sorted(_weights(self.folder))[0]
+        return f"sha256 {sha256_of(first)[:16]}"
+
+    @cached_property
+    def sha256(self) -> dict[str, str]:
+        """Hash of each file that determines the vectors."""
+        return hashes_of(self.folder)
+
+    @cached_property
+    def is_bert(self) -> bool:
+        """Whether it is a BERT, whose heads, units and layers can be removed."""
+        return is_plain_bert(_json_of(self.folder / "config.json"))
+
+    @property
+    def _is_download(self) -> bool:
+        return self.folder.parent.name == "snapshots"
+
+    def describe(self) -> Description:
+        """Load the model once and say how it is read; the answer is cached.
+
+        Raises:
+            ValueError: If the model cannot be loaded; the message names it.
+        """
+
+        def save(home: Path) -> None:
+            text = json.dumps(asdict(_described(self.folder)))
+            (home / "description.json").write_text(text)
+
+        try:
+            home = cache_files("descriptions", [self.sha256], save)
+        except Exception as error:  # of whichever library reads the folder
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise ValueError(f"{self.name} cannot be loaded: {reason}") from error
+        return Description(**json.loads((home / "description.json").read_text()))
+
+
+def book_encoder(
+    models: str = "",
+    *,
+    engine: Engine = "auto",
+    precision: str = "auto",
+    device: str = "cpu",
+    max_length: int = 128,
+    n_threads: int | None = None,
+    calibration: Sequence[str] | None = None,
+) -> Encoder:
+    """Load the first of the reader's models, or else the book's all-MiniLM-L6-v2.
+
+    Args:
+        models: Folders and Hugging Face ids, separated by spaces, as a shell reads
+            them; empty for the book's model.
+        engine: As of `load_encoder`. A reader's model that is not a BERT runs on the
+            engine that suits it where a chapter asks for OpenVINO.
+        precision: As of `load_encoder`.
+        device: As of `load_encoder`.
+        max_length: Longest text in tokens, or less if a reader's model takes less.
+        n_threads: As of `load_encoder`.
+        calibration: As of `load_encoder`.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ValueError: If it cannot be loaded.
+
+    >>> book_encoder().dim
+    384
+    """
+    folder = book_model(models)
+    if folder and engine == "openvino" and not OwnModel(folder).is_bert:
+        engine = "auto"
+    return load_encoder(
+        folder,
+        engine=engine,
+        precision=precision,
+        device=device,
+        max_length=shorter(folder, max_length),
+        n_threads=n_threads,
+        calibration=calibration,
+    )
+
+
+def book_model(models: str = "") -> Path | None:
+    """Return the folder of the first of the reader's models; None without any.
+
+    Args:
+        models: As of `book_encoder`.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+
+    >>> book_model("") is None
+    True
+    """
+    names = shlex.split(models)
+    return find_model(names[0], say=_ignore).folder if names else None
+
+
+def find_models(models: str, *, say: Callable[[str], None] = print) -> list[OwnModel]:
+    """Find each of the reader's models, without reading weights.
+
+    Args:
+        models: As of `book_encoder`.
+        say: Called with the size of each large model.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ValueError: If two of them have one name, or the quotes are not closed.
+    """
+    found = [find_model(name, say=say) for name in shlex.split(models)]
+    names = [model.name for model in found]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"names of models must differ; got {double[0]} twice")
+    return found
+
+
+def find_model(name: str, *, say: Callable[[str], None] = print) -> OwnModel:
+    """Find a model in a folder, or download it from Hugging Face once.
+
+    Args:
+        name: Folder or Hugging Face id.
+        say: Called with the size of a large model, before it is read.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or id, the folder holds no model,
+            or Hugging Face cannot be reached.
+    """
+    path = Path(name).expanduser()
+    folder = path.resolve() if path.is_dir() else _downloaded(name, say)
+    configs, weights = ("config.json", "modules.json"), _weights(folder)
+    if not (weights and any((folder / config).is_file() for config in configs)):
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or None
+        wanted = f"{folder} must hold config.json and weights (model.safetensors)"
+        raise FileNotFoundError(f"{wanted}; got {found}")
+    n_bytes = sum(file.stat().st_size for file in weights)
+    model = OwnModel(folder)
+    if n_bytes > LARGE_BYTES:
+        count = sum(map(_n_weights, weights))
+        parameters = f"{count / 1e6:,.0f} million parameters, " if count else ""
+        gb = f"{n_bytes / 1e9:.1f} GB of weights"
+        say(f"{model.name}: {parameters}{gb}; {_free()} for converted copies")
+    return model
+
+
+def shorter(folder: Path | None, max_length: int) -> int:
+    """Return max_length, or the longest text that a model takes if that is less.
+
+    Args:
+        folder: Of the model; None for the book's.
+        max_length: In tokens, special ones included.
+
+    >>> shorter(None, 64)
+    64
+    """
+    return max_length if folder is None else min(max_length, _longest(folder))
+
+
+def _longest(folder: Path) -> int:
+    """Tokens of the longest text that a model takes, by its own files."""
+    config = _json_of(folder / "config.json")
+    positions = config.get("max_position_embeddings") or 512
+    if config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        positions -= (config.get("pad_token_id") or 0) + 1
+    trained = _json_of(folder / "sentence_bert_config.json").get("max_seq_length")
+    return min(positions, trained or positions)
+
+
+def _described(folder: Path) -> Description:
+    encoder = load_encoder(folder, max_length=_longest(folder))
+    length = encoder.tokenizer.truncation["max_length"]
+    return Description(encoder.n_parameters, encoder.dim, encoder.pooling, length)
+
+
+def _downloaded(name: str, say: Callable[[str], None]) -> Path:
+    if not _ID.fullmatch(name):
+        raise FileNotFoundError(f"there is no folder {name}")
+    with needs("torch"):
+        from huggingface_hub.errors import RepositoryNotFoundError
+    try:
+        with suppress(OSError):  # without a network a finished download still serves
+            _announce_download(name, say)
+        return model_folder(name)
+    except RepositoryNotFoundError as error:
+        neither = f"there is neither a folder {name} nor such a model on Hugging Face"
+        raise FileNotFoundError(neither) from error
+    except OSError as error:
+        offline = f"there is no folder {name}, and Hugging Face cannot be reached"
+        raise FileNotFoundError(offline) from error
+
+
+def _announce_download(name: str, say: Callable[[str], None]) -> None:
+    """Say the size of a large download before it begins."""
+    from huggingface_hub import snapshot_download
+
+    files = snapshot_download(name, allow_patterns=["*.safetensors"], dry_run=True)
+    n_bytes = sum(file.file_size for file in files if file.will_download)
+    if n_bytes > LARGE_BYTES:
+        say(f"{name}: {n_bytes / 1e9:.1f} GB to download; {_free()}")
+
+
+def _ignore(_: str) -> None:
+    """Print nothing: a chapter's output is a part of its page."""
+
+
+def _free() -> str:
+    """Free space where converted models are cached."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"{shutil.disk_usage(folder).free / 1e9:.0f} GB of disk are free"
+
+
+def _weights(folder: Path) -> list[Path]:
+    """Files of weights, in the folder or in those of its modules."""
+    files = [*folder.glob("*"), *folder.glob("*/*")]
+    return [file for file in files if file.suffix in _WEIGHTS]
+
+
+def _n_weights(file: Path) -> int:
+    """Number of weights in a safetensors file, by its header; 0 in other files."""
+    if file.suffix != ".safetensors":
+        return 0
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    header.pop("__metadata__", None)
+    return sum(math.prod(tensor["shape"]) for tensor in header.values())
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    """Content of a JSON file; empty if there is none."""
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
