@@ -28,7 +28,8 @@ from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
 
 PROFILES = ("smoke", "standard", "full")
-_OPTIONS = ("profile", "device", "dataset", "models")  # parameters with an option of their own
+# Parameters with an option of their own.
+_OPTIONS = ("profile", "device", "dataset", "models")
 
 
 def main(arguments: list[str] | None = None) -> int:

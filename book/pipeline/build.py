@@ -100,7 +100,6 @@ def _measure(
     root: Path, order: Order, chapters: list[Chapter], claims: Sequence[Claim]
 ) -> _Measured:
     """Run what changed; if strict, run chapters again whose timed verdicts fell."""
-
     ready = partial(prepare, str(order.parameters.get("models") or ""))
 
     def measure(again: frozenset[str]) -> _Measured:

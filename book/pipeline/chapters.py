@@ -29,8 +29,8 @@ class Chapter:
 
     Attributes:
         path: Of the notebook.
-        lacks: What the data or the model lack; cells tagged `needs-...` for it are left out, with a
-            note.
+        lacks: What the data or the model lack; cells tagged `needs-...` for it are left
+            out, with a note.
     """
 
     path: Path

@@ -229,7 +229,7 @@ def _longest(folder: Path) -> int:
 
 def _described(folder: Path) -> Description:
     encoder = load_encoder(folder, max_length=_longest(folder))
-    length = encoder.tokenizer.truncation["max_length"]
+    length = (encoder.tokenizer.truncation or {})["max_length"]
     return Description(encoder.n_parameters, encoder.dim, encoder.pooling, length)
 
 
@@ -255,7 +255,7 @@ def _announce_download(name: str, say: Callable[[str], None]) -> None:
     from huggingface_hub import snapshot_download
 
     files = snapshot_download(name, allow_patterns=["*.safetensors"], dry_run=True)
-    n_bytes = sum(file.file_size for file in files if file.will_download)
+    n_bytes = sum(file.file_size or 0 for file in files if file.will_download)
     if n_bytes > LARGE_BYTES:
         say(f"{name}: {n_bytes / 1e9:.1f} GB to download; {_free()}")
 
