@@ -2,14 +2,12 @@
 
 import argparse
 import gc
+import sys
 
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.embeddings.encoder import (
-    TextEncoder,
-    calibration_sample,
-    load_encoder,
-)
+from recsys_lib.embeddings.encoder import TextEncoder, calibration_sample
+from recsys_lib.embeddings.own import book_encoder, find_models
 from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.neighbours import fit_popularity
@@ -43,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.serving.movielens")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
+    parser.add_argument("--models", default="", help="your encoder, folder or id")
     engines = "auto, torch, openvino or onnxruntime"
     parser.add_argument("--engine", default="auto", help=engines)
     parser.add_argument("--max-batch", type=int, help="default: by the engine")
@@ -50,7 +49,13 @@ def main() -> None:
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
     given = parser.parse_args()
     sample = calibration_sample(load_movielens().items["text"].tolist())
-    encoder = load_encoder(engine=given.engine, n_threads=1, calibration=sample)
+    try:
+        find_models(given.models)  # prints the size of a large one
+        encoder = book_encoder(
+            given.models, engine=given.engine, n_threads=1, calibration=sample
+        )
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"{parser.prog}: {error}")
     max_batch = given.max_batch
     app = create_app(
         movielens_recommender(encoder),
