@@ -186,6 +186,7 @@ def find_model(name: str, *, say: Callable[[str], None] = print) -> OwnModel:
     Raises:
         FileNotFoundError: If there is no such folder or id, the folder holds no model,
             or Hugging Face cannot be reached.
+        ValueError: If its config.json is damaged.
     """
     path = Path(name).expanduser()
     folder = path.resolve() if path.is_dir() else _downloaded(name, say)
@@ -194,11 +195,12 @@ def find_model(name: str, *, say: Callable[[str], None] = print) -> OwnModel:
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or None
         wanted = f"{folder} must hold config.json and weights (model.safetensors)"
         raise FileNotFoundError(f"{wanted}; got {found}")
+    _json_of(folder / "config.json")  # refuses a damaged one
     n_bytes = sum(file.stat().st_size for file in weights)
     model = OwnModel(folder)
     if n_bytes > LARGE_BYTES:
         count = sum(map(_n_weights, weights))
-        parameters = f"{count / 1e6:,.0f} million parameters, " if count else ""
+        parameters = f"{count:,} parameters, " if count else ""
         gb = f"{n_bytes / 1e9:.1f} GB of weights"
         say(f"{model.name}: {parameters}{gb}; {_free()} for converted copies")
     return model
@@ -289,4 +291,7 @@ def _n_weights(file: Path) -> int:
 
 def _json_of(file: Path) -> dict[str, Any]:
     """Content of a JSON file; empty if there is none."""
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+    try:
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} must hold JSON; got {error}") from error

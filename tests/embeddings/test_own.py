@@ -88,10 +88,11 @@ def test_a_large_model_is_announced(
     said: list[str] = []
     find_models(str(tiny_folder), say=said.append)
     assert not said
-    monkeypatch.setattr(library, "LARGE_BYTES", 1_000_000)
+    monkeypatch.setattr(library, "LARGE_BYTES", 500_000)
     find_models(str(tiny_folder), say=said.append)
     (line,) = said
-    assert f"{tiny_folder.name}: 0 million parameters, 0.0 GB of weights" in line
+    n_parameters = load_encoder(tiny_folder, engine="torch", max_length=16).n_parameters
+    assert line.startswith(f"{tiny_folder.name}: {n_parameters:,} parameters, 0.0 GB")
     assert "GB of disk are free" in line
 
 
@@ -156,6 +157,12 @@ def test_what_is_no_model_is_refused_in_a_sentence(
         find_models(given)
     with pytest.raises(BookError, match=r"^MODELS: "):
         edition_of({"models": given})
+
+
+def test_a_damaged_configuration_is_refused(copied: Path) -> None:
+    (copied / "config.json").write_text('{"model_type": "bert"')
+    with pytest.raises(BookError, match=r"MODELS: .*config\.json must hold JSON; got"):
+        edition_of({"models": f"'{copied}'"})
 
 
 def test_weights_that_fit_no_model_are_refused(copied: Path) -> None:
