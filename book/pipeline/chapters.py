@@ -11,7 +11,7 @@ import jupytext
 from nbformat.v4 import new_markdown_cell
 
 NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may lack
-    "bert": "the model is not a BERT, whose heads, units and layers are removed",
+    "bert": "the model is not a BERT, of which heads, units and layers are removed",
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the median, so no dislikes are known",
