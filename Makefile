@@ -4,6 +4,7 @@ DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
 DATASET ?=
+MODELS ?=
 AGAIN ?=
 STRICT ?=
 ALL ?=
@@ -14,7 +15,7 @@ SERVE ?=
 P99_MS ?= 20
 ITEMS ?= 1000000
 QPS ?= 200
-RESULTS ?= _build/results
+RESULTS ?=
 PYTHON ?= python3
 
 # An active virtual or conda environment is used; otherwise .venv is made.
@@ -32,6 +33,7 @@ help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
 	@echo "            DATASET=folder: your own items.csv and interactions.csv"
+	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
 	@echo "make record NAME=...  keep this run in book/results"
@@ -40,8 +42,8 @@ help:
 	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
-	@echo "            QPS=200, by the last book or RESULTS=<folder of recorded results>"
-	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\""
+	@echo "            QPS=200, by the last book (DATASET=, MODELS=) or RESULTS=<folder>"
+	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   MODELS=folder"
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
 	@echo "make clean  drop _build; data and environment stay"
@@ -64,7 +66,7 @@ data: $(READY)
 book: $(READY)
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
-	    --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
+	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \
@@ -97,14 +99,16 @@ check: $(READY)
 	$(PY) -m book.pipeline check
 
 bench: data
-	$(PY) -m benchmarks $(BENCH)
+	$(PY) -m benchmarks --models "$(MODELS)" $(BENCH)
 
 plan: $(READY)
-	@$(PY) -m recsys_lib.serving.plan --p99-ms $(P99_MS) --items $(ITEMS) --qps $(QPS) \
-	    --results $(RESULTS)
+	@results="$(RESULTS)"; test -n "$$results" || results=$$($(PY) -m book.pipeline \
+	    results --dataset "$(DATASET)" --models "$(MODELS)") && \
+	    $(PY) -m recsys_lib.serving.plan --p99-ms $(P99_MS) --items $(ITEMS) \
+	    --qps $(QPS) --results "$$results"
 
 serve: data
-	$(PY) -m recsys_lib.serving.movielens $(SERVE)
+	$(PY) -m recsys_lib.serving.movielens --models "$(MODELS)" $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

@@ -1,13 +1,19 @@
-"""Run the benches: ``python -m benchmarks [--quick] [--only NAME ...]``."""
+"""Run the benches: ``python -m benchmarks [--quick] [--only NAME ...]``.
+
+With ``--models`` the request bench runs on the first of the reader's models, in our
+library and in its peers; the other benches are of the book's model.
+"""
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.benches import catalogue, gpu, request, service, vectors
 from benchmarks.bounds import SHARE, measure_bounds
-from benchmarks.peers import FOLDER, NotRun
+from benchmarks.peers import FOLDER, MODEL, NotRun
 from benchmarks.report import Row, markdown, not_run, write
+from recsys_lib.embeddings.own import find_models
 from recsys_lib.machine import describe_machine
 
 BENCHES: dict[str, Callable[..., list[Row]]] = {
@@ -24,18 +30,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--quick", action="store_true", help="few rounds: a check")
     parser.add_argument("--only", action="append", choices=[*BENCHES, "bounds"])
+    parser.add_argument("--models", default="", help="the first is measured")
     options = parser.parse_args(arguments)
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = FOLDER / _use_model(options, parser)
+    folder.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()
     print(machine.hardware_class)
     bounds, rows = measure_bounds(machine.cores)
     for name in options.only or BENCHES:
         if name in BENCHES:
             rows += _measured(name, bounds, quick=options.quick)
-        write(rows, FOLDER, quick=options.quick)  # now: a run may be stopped
+        write(rows, folder, quick=options.quick)  # now: a run may be stopped
     print(markdown(rows))
     print("\n".join(nearest_bounds(rows)))
-    print(f"Saved in {FOLDER}: results.json, table.md, targets.svg")
+    print(f"Saved in {folder}: results.json, table.md, targets.svg")
+
+
+def _use_model(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """Give the reader's model to the children; return the folder of its results."""
+    if not options.models:
+        return ""
+    if (options.only or ["request"]) != ["request"]:
+        parser.error("--models is for the request bench alone")
+    try:
+        model = find_models(options.models)[0]
+    except (OSError, ValueError, ImportError) as error:
+        parser.error(str(error))
+    options.only = ["request"]
+    os.environ[MODEL] = str(model.folder)
+    return f"own/{model.name.replace('/', '--')}"
 
 
 def nearest_bounds(rows: Sequence[Row]) -> list[str]:

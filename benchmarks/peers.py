@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "bench"
+MODEL = "BENCH_MODEL"  # environment variable: folder of the reader's model, if any
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 Milliseconds = npt.NDArray[np.float64]
 IN_A_ROW = 10  # calls of a turn that count, after as many that warm up

@@ -27,7 +27,9 @@ from book.pipeline.records.claims import (
     tally,
 )
 from book.pipeline.results import Results
+from book.pipeline.running import edition
 from book.pipeline.running.fetch import fetch_data, unpack
+from recsys_lib.artifacts import hashes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = {"profile": "smoke", "device": "cpu", "seed": 0}
@@ -117,7 +119,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for not_needed in ("__main__.fetch", "build.prepare"):  # its chapter reads neither
-        monkeypatch.setattr(f"book.pipeline.{not_needed}", lambda: None)
+        monkeypatch.setattr(f"book.pipeline.{not_needed}", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -664,3 +666,44 @@ def test_data_are_checked_before_they_are_kept(
 def test_a_book_needs_a_chapter(tmp_path: Path) -> None:
     with pytest.raises(BookError, match="no chapter"):
         find_chapters(tmp_path)
+
+
+OF_MODELS = """
+```{code-cell} ipython3
+from recsys_lib.embeddings.own import book_encoder
+
+record("dim", book_encoder(models, engine="torch").dim)
+```
+"""
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_models_make_an_edition_beside_the_book(
+    project: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chapter = project / "chapters/01_small.md"
+    text = chapter.read_text().replace("seed = 1", 'seed = 1\nmodels = ""')
+    chapter.write_text(text + OF_MODELS)
+    copied = Path(shutil.copytree(tiny_folder, project / "my model"))
+    assert make("--models", "'my model'") == 0, capfd.readouterr().err
+    assert "with-my model: no chapter is left out" in capfd.readouterr().out
+    results = Results.load(project / "_build/own/with-my model/results")
+    assert results.get("ch1.dim") == 8
+    assert results.facts["models"] == "my model"
+    page = (project / "_build/own/with-my model/stage/intro.md").read_text()
+    assert "This edition was run on your model: my model" in page
+    (stored,) = (project / "_build/runs").glob("*")
+    assert stored.name == "smoke-cpu-with-my model"
+    parts = json.loads((stored / "01_small.json").read_text())["parts"]
+    assert parts["parameter models"] == "'my model'"
+    sha = hashes_of(copied)["model.safetensors"]
+    assert parts["your model my model model.safetensors"] == sha[:16]
+    (copied / "tokenizer_config.json").write_text("{}")
+    edition._found.cache_clear()  # a process makes one book
+    assert make("--models", "'my model'") == 0
+    changed = "changed: your model my model tokenizer_config.json"
+    assert changed in capfd.readouterr().out
+    assert main(["results", "--models", "'my model'"]) == 0
+    assert capfd.readouterr().out.strip() == "_build/own/with-my model/results"
+    assert make("--models", "no/such/model") == 1
+    assert "MODELS: there is no folder no/such/model\n" in capfd.readouterr().err

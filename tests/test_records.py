@@ -80,6 +80,6 @@ def test_a_label_becomes_the_name_of_a_record() -> None:
     short = {"language model": "text", "-": ""}
     assert slug("Language model + TF-IDF", short=short) == "text_tfidf"
     assert slug("the document's") == "the_document_s"
-    Record(f"ms_{slug('4 of 6 layers')}", 1.0)
+    Record(f"ms_{slug('2/3 of the layers')}", 1.0)
     with pytest.raises(ValueError, match=r"a letter or a digit; got '\+'"):
         slug("+")

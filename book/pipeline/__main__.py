@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,12 @@ from book.pipeline.chapters import BookError
 from book.pipeline.records.claims import Judgement
 from book.pipeline.records.compare import print_comparison, record_run
 from book.pipeline.running import edition
-from book.pipeline.running.edition import own_data
+from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
 
 PROFILES = ("smoke", "standard", "full")
-_OPTIONS = ("profile", "device", "dataset")  # parameters with an option of their own
+# Parameters with an option of their own.
+_OPTIONS = ("profile", "device", "dataset", "models")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,11 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="book.pipeline", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    runner = argparse.ArgumentParser(add_help=False)
+    reader = argparse.ArgumentParser(add_help=False)
+    reader.add_argument("--dataset", default="", help="a folder with your own data")
+    reader.add_argument(
+        "--models", default="", help="folders or Hugging Face ids of your encoders"
+    )
+    runner = argparse.ArgumentParser(add_help=False, parents=[reader])
     runner.add_argument("--profile", choices=PROFILES, default="standard")
     runner.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
-    runner.add_argument("--dataset", default="", help="a folder with your own data")
     runner.add_argument("--parameters", default="", help='more, such as "seed=1"')
     runner.add_argument("--again", default="", help="chapters to measure again")
     part = verbs.add_parser("run", help="execute what changed", parents=[runner])
@@ -63,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     builder.add_argument(
         "--strict", action="store_true", help="a verdict that falls stops the build"
+    )
+    verbs.add_parser(
+        "results", help="print the folder of a book's results", parents=[reader]
     )
     verbs.add_parser("check", help="check the prose without running anything")
     verbs.add_parser("data", help="get the data, and the model ready to run")
@@ -83,6 +92,9 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             _run(chosen, root)
         case "build":
             _build(chosen, root)
+        case "results":
+            own = edition_of(_named(chosen))
+            print(edition.output_folder(Path("_build"), own) / "results")
         case "check":
             check(root)
         case "data":
@@ -112,15 +124,26 @@ def _order(chosen: argparse.Namespace) -> Order:
         "seed": 0,
     }
     parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
-    if chosen.dataset:
-        parameters["dataset"] = str(Path(chosen.dataset).resolve())
+    parameters |= _named(chosen)
     selected, again = (frozenset(x.split()) for x in (chosen.chapters, chosen.again))
     return Order(parameters, selected, again, strict=getattr(chosen, "strict", False))
 
 
+def _named(chosen: argparse.Namespace) -> dict[str, str]:
+    """The parameters `dataset` and `models`, with whole paths; none that is empty.
+
+    Raises:
+        BookError: If there is no such model.
+    """
+    data = str(Path(chosen.dataset).resolve()) if chosen.dataset else ""
+    own = edition_of({"models": chosen.models})
+    models = shlex.join(str(model.folder) for model in own.models) if own else ""
+    return {k: v for k, v in {"dataset": data, "models": models}.items() if v}
+
+
 def _run(chosen: argparse.Namespace, root: Path) -> None:
     order = _order(chosen)
-    chapters = select_chapters(root, order.selected, own_data(order.parameters))
+    chapters = select_chapters(root, order.selected, edition_of(order.parameters))
     hardware = chosen.hardware
     run_chapters(chapters, order.parameters, root, again=order.again, hardware=hardware)
 
@@ -128,11 +151,12 @@ def _run(chosen: argparse.Namespace, root: Path) -> None:
 def _build(chosen: argparse.Namespace, root: Path) -> None:
     began = time.perf_counter()
     order, folder = _order(chosen), chosen.build_folder
-    own = own_data(order.parameters)
+    own = edition_of(order.parameters)
     fetch()
     if own:
-        print(f"{own.name}: {edition.left_out(select_chapters(root))}")
-        folder = folder / "own" / own.name
+        print(f"{own.name}: {edition.left_out(select_chapters(root), own)}")
+        own.describe_models()  # a model that cannot be loaded stops here
+    folder = edition.output_folder(folder, own)
     folder = folder / "partial" if order.selected else folder
     with only_one(folder):
         page, fell = build(root, root / folder, order)

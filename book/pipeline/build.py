@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
@@ -22,14 +23,13 @@ from book.pipeline.records.claims import (
 from book.pipeline.records.compare import judge_recorded, recorded_table
 from book.pipeline.results import Results
 from book.pipeline.running import edition
-from book.pipeline.running.edition import own_data
+from book.pipeline.running.edition import Edition, edition_of
 from book.pipeline.running.execute import Run
 from book.pipeline.running.fetch import fetch_data
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import cache_folder
 from recsys_lib.data.carried import data_folder
-from recsys_lib.data.dataset import Dataset
-from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.machine import describe_machine
 
 RECORDED = "book/results"
@@ -76,7 +76,7 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
         BookError: Naming what must be repaired; the last good book stays in place.
     """
     claims = check(root)  # before anything runs
-    own = own_data(order.parameters)
+    own = edition_of(order.parameters)
     chapters = select_chapters(root, order.selected, own)
     if outside := order.again - {c.number for c in chapters}:
         raise BookError(f"AGAIN: {', '.join(sorted(outside))} is not to be printed")
@@ -100,10 +100,11 @@ def _measure(
     root: Path, order: Order, chapters: list[Chapter], claims: Sequence[Claim]
 ) -> _Measured:
     """Run what changed; if strict, run chapters again whose timed verdicts fell."""
+    ready = partial(prepare, str(order.parameters.get("models") or ""))
 
     def measure(again: frozenset[str]) -> _Measured:
         runs = run_chapters(
-            chapters, order.parameters, root, again=again, prepare=prepare
+            chapters, order.parameters, root, again=again, prepare=ready
         )
         results = _results(runs, root, order.parameters)
         return _Measured(runs, results, judge_all(claims, results))
@@ -121,7 +122,7 @@ def _stage(
     root: Path,
     measured: _Measured,
     claims: Sequence[Claim],
-    own: Dataset | None,
+    own: Edition | None,
 ) -> None:
     results, judgements = measured.results, measured.judgements
     recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
@@ -140,13 +141,13 @@ def _results(
     runs: Mapping[Chapter, Run], root: Path, parameters: Mapping[str, object]
 ) -> Results:
     """The records of the runs, and the facts that `run.*` citations may name."""
-    own = own_data(parameters)
+    own = edition_of(parameters)
     every = {c.key for c in find_chapters(root / "chapters")}
     return Results(
         {chapter.key: run.records for chapter, run in runs.items()},
         {
             **parameters,
-            **({"dataset": own.name} if own else {}),
+            **(own.names if own else {}),
             **asdict(describe_machine()),
             "absent": sorted(every - {c.key for c in runs}),
             "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},
@@ -162,17 +163,17 @@ def advice(fell: Iterable[Judgement]) -> list[str]:
 
 
 def select_chapters(
-    root: Path, numbers: frozenset[str] = frozenset(), own: Dataset | None = None
+    root: Path, numbers: frozenset[str] = frozenset(), own: Edition | None = None
 ) -> list[Chapter]:
     """Find the chapters with these numbers; all of them if no number is given.
 
     Args:
         root: Of the project.
         numbers: Such as "04".
-        own: The reader's data; then only the chapters that can run on them.
+        own: The reader's data and models; then only the chapters that take them.
 
     Raises:
-        BookError: If no chapter has a number, or no chapter can run on the data.
+        BookError: If no chapter has a number, or none takes the data and models.
     """
     every = find_chapters(root / "chapters")
     if unknown := numbers - {chapter.number for chapter in every}:
@@ -211,9 +212,13 @@ def fetch() -> None:
     print(f"data: {'fetched into' if fetched else 'complete in'} {data_folder()}")
 
 
-def prepare() -> None:
-    """Convert the model for this machine and choose its engine, before chapters run."""
-    load_encoder()
+def prepare(models: str = "") -> None:
+    """Convert the model for this machine and choose its engine, before chapters run.
+
+    Args:
+        models: The reader's, of which the first is converted; empty for the book's.
+    """
+    book_encoder(models)
     print(f"model: ready in {cache_folder()}")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import jupytext
 from nbformat.v4 import new_markdown_cell
 
-NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data may lack
+NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may lack
+    "bert": "the model is not a BERT, of which heads, units and layers are removed",
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the median, so no dislikes are known",
@@ -28,8 +29,8 @@ class Chapter:
 
     Attributes:
         path: Of the notebook.
-        lacks: What the data lack; cells tagged `needs-...` for it are left out, with a
-            note.
+        lacks: What the data or the model lack; cells tagged `needs-...` for it are left
+            out, with a note.
     """
 
     path: Path

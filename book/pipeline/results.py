@@ -18,8 +18,9 @@ class Results:
     Args:
         records: chapter key -> record name -> record.
         facts: Facts about the run. `absent` lists the chapter keys left out of this
-            build; their records show as a dash. `dataset` names the reader's data, and
-            `recorded` a run of `book/results`: both may lack records.
+            build; their records show as a dash. `dataset` names the reader's data,
+            `models` the reader's models, and `recorded` a run of `book/results`: each
+            may lack records.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Results:
 
     @property
     def may_lack_records(self) -> bool:
-        """Whether it is a run on a reader's data, or was recorded by other code."""
-        return "dataset" in self.facts or "recorded" in self.facts
+        """Whether it is a reader's edition, or was recorded by other code."""
+        return not {"dataset", "models", "recorded"}.isdisjoint(self.facts)
 
     def is_timed(self, reference: str) -> bool:
         """Whether a citation names a record that is a time, or computed from times."""

@@ -1,7 +1,8 @@
 """Compute a teacher encoder's targets for many texts once, and cache them.
 
-The targets are an embedding of each text, pooled in both ways, and the mean hidden
-state of each token. A table of tokens can start from the latter.
+The targets are an embedding of each text, pooled as the teacher does and by its first
+token, and the mean hidden state of each token. A table of tokens can start from the
+latter.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from scipy.sparse import csr_matrix
 from recsys_lib.arrays import Float32Array, IntArray
 from recsys_lib.artifacts import cache_arrays, hashes_of
 from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.own import shorter
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import Batching, Tokens, strings, token_batches
@@ -28,7 +30,7 @@ class TeacherTargets:
     """What a teacher encoder computes for some texts.
 
     Attributes:
-        vectors: (n, dim) unit vectors of the texts, by mean pooling.
+        vectors: (n, dim) unit vectors of the texts, as the teacher pools them.
         cls_vectors: (n, dim) unit vectors of the texts, by pooling the first token.
         token_means: (vocabulary, dim) mean hidden state of each token over all its
             occurrences; 0 for a token that does not occur.
@@ -51,7 +53,8 @@ def teacher_targets(
     Args:
         texts: Unlabelled, one or more.
         model: Folder of the teacher; None for the bundled all-MiniLM-L6-v2.
-        max_length: Tokens read of a text, special ones included.
+        max_length: Tokens read of a text, special ones included, or fewer if the
+            teacher takes fewer.
 
     Raises:
         TypeError: If texts are not a sequence of str.
@@ -65,6 +68,8 @@ def teacher_targets(
     if not given:
         raise ValueError("there must be at least one text; got none")
     folder = minilm_folder() if model is None else Path(model)
+    if model is not None:
+        max_length = shorter(folder, max_length)
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
     if not isinstance(teacher, Encoder):
         raise ValueError(f"a teacher must have layers; got a token table in {folder}")
@@ -79,27 +84,29 @@ def teacher_targets(
 def _compute(
     teacher: Encoder, texts: list[str]
 ) -> tuple[Float32Array, Float32Array, Float32Array, IntArray]:
-    """Vectors of the texts in both poolings, mean and count of each token."""
+    """Vectors of the texts, those of the first token, mean and count of each token."""
     n_tokens = teacher.tokenizer.get_vocab_size()
     vectors, cls_vectors = np.empty((2, len(texts), teacher.dim), dtype=np.float32)
     sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
 
     def answer(batch: tuple[list[int], Tokens]) -> tuple[Any, ...]:
         positions, tokens = batch
-        hidden = np.asarray(teacher.forward(tokens))
+        states = teacher.forward(tokens)
+        hidden = np.asarray(states)
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
         inside[range(len(inside)), tokens.mask.sum(axis=1) - 1] = False
-        by_mean, by_cls = (pool(hidden, tokens.mask, kind) for kind in ("mean", "cls"))
-        return np.array(positions), by_mean, by_cls, tokens.ids[inside], hidden[inside]
+        pooled = teacher.pool(states, tokens.mask)
+        by_cls = pool(hidden, tokens.mask, "cls")
+        return np.array(positions), pooled, by_cls, tokens.ids[inside], hidden[inside]
 
     batches = token_batches(
         teacher.tokenizer, texts, Batching(max_texts=16), pad_id=teacher.pad_id
     )
     with ThreadPoolExecutor(usable_cores()) as threads:
         answers = threads.map(answer, batches)
-        for positions, by_mean, by_cls, ids, states in answers:
-            vectors[positions], cls_vectors[positions] = by_mean, by_cls
+        for positions, pooled, by_cls, ids, states in answers:
+            vectors[positions], cls_vectors[positions] = pooled, by_cls
             found, row, often = np.unique(ids, return_inverse=True, return_counts=True)
             entries = (np.ones(len(ids)), (row, np.arange(len(ids))))
             sums[found] += csr_matrix(entries, shape=(len(found), len(ids))) @ states

@@ -47,6 +47,7 @@ PRECISIONS = {
 
 _CARRIED_LENGTH = 128  # all-MiniLM-L6-v2 was trained on texts of 128 tokens
 _DEFAULT_LENGTH = 512  # of a model that names no length and has no positions
+_NO_LIMIT = 1_000_000  # tokens of a text: a table has no positions
 
 
 @overload
@@ -141,7 +142,7 @@ def load_encoder(
     config = json.loads((recipe.folder / "config.json").read_text("utf-8"))
     engine, precision, reason = _engine_for(recipe, config, engine, precision)
     if max_length is None:
-        max_length = _CARRIED_LENGTH if model is None else _length(recipe, config)
+        max_length = _CARRIED_LENGTH if model is None else _trained(recipe, config)
     tokenizer = load_model_tokenizer(
         recipe.folder, max_length, config, lower_case=recipe.lower_case
     )
@@ -188,7 +189,24 @@ def _cpu_network(
     return load_choice(folder, choice, n_threads=n_threads, calibration=calibration)
 
 
-def _length(recipe: Recipe, config: Mapping[str, Any]) -> int:
+def trained_length(folder: Path) -> int:
+    """Tokens of the longest text that a model was trained on, and has positions for.
+
+    Args:
+        folder: Of the model.
+
+    Raises:
+        OSError: If it holds no model.
+        ValueError: As of `read_recipe`.
+    """
+    recipe = read_recipe(folder)
+    if recipe.static:
+        return recipe.max_length or _NO_LIMIT
+    config = json.loads((recipe.folder / "config.json").read_text("utf-8"))
+    return _trained(recipe, config)
+
+
+def _trained(recipe: Recipe, config: Mapping[str, Any]) -> int:
     """Longest text as trained, at most what the positions allow."""
     said, limit = recipe.max_length, usable_positions(config)
     if said is None:

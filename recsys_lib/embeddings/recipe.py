@@ -158,7 +158,8 @@ def _plain(folder: Path) -> Recipe:
     """Recipe of a folder that says nothing of pooling, prompts and layers."""
     if not (folder / "config.json").is_file():
         wanted = "model must be a folder with config.json, or with modules.json"
-        raise FileNotFoundError(f"{wanted}; got {folder}")
+        found = ", ".join(sorted(x.name for x in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"{wanted}; got {folder}, which holds {found}")
     config = _said(folder / "config.json")
     if config.get("model_type") == "model2vec":
         return Recipe(

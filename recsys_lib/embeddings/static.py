@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from recsys_lib.arrays import Float32Array
+from recsys_lib.embeddings.pooling import Pooling
 from recsys_lib.embeddings.pretrained import read_weights
 from recsys_lib.embeddings.recipe import Prompts, Recipe, Role
 from recsys_lib.embeddings.tokens import strings, token_ids
@@ -23,7 +25,14 @@ class StaticEncoder:
         tokenizer: Its special tokens are not used.
         table: (vocabulary, dim).
         prompts: What is put before a text, by its role.
+        engine: "table", beside those of `load_encoder`.
+        pooling: "mean", as of `Encoder`.
+        assumed: "", as of `Encoder`.
     """
+
+    engine: ClassVar[str] = "table"
+    pooling: ClassVar[Pooling] = "mean"
+    assumed: ClassVar[str] = ""
 
     tokenizer: Tokenizer
     table: Float32Array

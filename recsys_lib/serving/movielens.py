@@ -2,10 +2,12 @@
 
 import argparse
 import gc
+import sys
 
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
+from recsys_lib.embeddings.own import book_model, find_models
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
@@ -33,7 +35,7 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     return Recommender(ids, encoder, index, fit_ease(seen), fit_popularity(seen))
 
 
-_MAX_BATCH = {"openvino": 1, "onnxruntime": 4, "torch": 32}  # by engine
+_MAX_BATCH = {"openvino": 1, "onnxruntime": 4, "torch": 32, "table": 32}  # by engine
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recsys_lib.serving.movielens")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
+    parser.add_argument("--models", default="", help="your encoder, folder or id")
     engines = "auto, torch, openvino or onnxruntime"
     parser.add_argument("--engine", default="auto", help=engines)
     parser.add_argument("--max-batch", type=int, help="default: by the engine")
@@ -48,7 +51,16 @@ def main() -> None:
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
     given = parser.parse_args()
     sample = calibration_sample(load_movielens().items["text"].tolist())
-    encoder = load_encoder(engine=given.engine, n_threads=1, calibration=sample)
+    try:
+        find_models(given.models)  # prints the size of a large one
+        encoder = load_encoder(
+            book_model(given.models),
+            engine=given.engine,
+            n_threads=1,
+            calibration=sample,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"{parser.prog}: {error}")
     max_batch = given.max_batch
     app = create_app(
         movielens_recommender(encoder),

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from recsys_lib.serving.capacity import Configuration, Objective, Search, choose
 
-ENCODERS = ("as it is", "half zero", "4 of 6 layers", "int8 model", "token table")
+ENCODERS = ("as it is", "half zero", "2/3 of the layers", "int8 model", "token table")
 KINDS = ("flat", "int8", "binary", "hnsw")
 
 
 def read_configurations(folder: Path) -> list[Configuration]:
-    """Pair each encoder of chapter 4 with each index of chapter 3.
+    """Pair each encoder that chapter 3 recorded with each of its indexes.
+
+    A run on a reader's model may lack those that need a BERT.
 
     Raises:
         ValueError: If the folder lacks a record, naming it.
@@ -36,8 +38,10 @@ def read_configurations(folder: Path) -> list[Configuration]:
             name, search(kind), ms, values["service_scv"], 1e6 * mb, recall
         )
 
+    recorded = [name for name in ENCODERS if f"ms_{name.replace(' ', '_')}" in values]
+    names = recorded or ENCODERS
     try:
-        return [configuration(name, kind) for name in ENCODERS for kind in KINDS]
+        return [configuration(name, kind) for name in names for kind in KINDS]
     except KeyError as error:
         raise ValueError(f"{folder} must hold the record {error}; got none") from error
 

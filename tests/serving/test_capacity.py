@@ -139,6 +139,14 @@ def test_the_command_says_the_plan_or_that_there_is_none(results, capsys):
     assert "Not reachable: the nearest is token table + hnsw" in capsys.readouterr().out
 
 
+def test_a_plan_takes_the_encoders_that_were_recorded(results):
+    records = json.loads((results / "ch3.json").read_text())
+    del records["ms_half_zero"]  # as for a model that is not a BERT
+    (results / "ch3.json").write_text(json.dumps(records))
+    found = {c.encoder for c in read_configurations(results)}
+    assert found == set(ENCODERS) - {"half zero"}
+
+
 def test_what_is_missing_is_named(results, capsys):
     (results / "ch4.json").write_text("{}")
     assert command(results) == 2

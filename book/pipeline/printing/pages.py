@@ -88,7 +88,7 @@ on each run, and a verdict that falls is a finding about that machine or those d
 | this run | {machine_line(results)} | {results.facts["profile"]} | as in this book \
 | {tally(judgements)} |
 {_recorded_rows(recorded)}
-{_of_other_data(results)}
+{_of_edition(results)}
 {rows}
 """
 
@@ -101,15 +101,18 @@ def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
     )
 
 
-def _of_other_data(results: Results) -> str:
-    if "dataset" not in results.facts:
+def _of_edition(results: Results) -> str:
+    named = {"dataset": "data", "models": "models"}
+    own = {kind: results.facts[x] for x, kind in named.items() if x in results.facts}
+    if not own:
         return ""
+    yours = " and ".join(f"your {kind}, {names}" for kind, names in own.items())
     return f"""
-:::{{admonition}} The verdicts are about the book's own data
+:::{{admonition}} The verdicts are about the book's own data and model
 :class: warning
-They were judged on MovieLens and the clothing reviews. The numbers below are from your
-data, {results.facts["dataset"]}. A rule that does not hold on them is a finding about
-your data, not a fault.
+They were judged on MovieLens and the clothing reviews, with all-MiniLM-L6-v2. The
+numbers below are from {yours}. A rule that does not hold on them is a finding, not a
+fault.
 :::
 """
 

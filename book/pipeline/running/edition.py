@@ -1,12 +1,14 @@
-"""A reader's edition: the book run on the reader's data, with notes on what differs."""
+"""A reader's edition: the book run on the reader's data, models or both, with notes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter
 from recsys_lib.data.dataset import Dataset
 from recsys_lib.data.own import LARGEST_ITEMS, LARGEST_USERS, lacks, load_dataset
+from recsys_lib.embeddings.own import Description, OwnModel, find_models
 
 _LOADERS = {
     "load_movielens": "MovieLens",
@@ -14,14 +16,72 @@ _LOADERS = {
 }
 
 
-def own_data(parameters: Mapping[str, object]) -> Dataset | None:
-    """Load the folder that the parameter `dataset` names; None when there is none.
+@dataclass(frozen=True, eq=False)
+class Edition:
+    """What a reader puts in place of the book's data and of its language model.
+
+    Attributes:
+        data: In place of MovieLens; None for the book's own.
+        models: The first is the language model of the chapters; none for the book's.
+    """
+
+    data: Dataset | None = None
+    models: tuple[OwnModel, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its folders, such as `shop-with-minilm`; "/" is not in it."""
+        data = self.data.name if self.data else ""
+        models = [f"with-{m.name.replace('/', '--')}" for m in self.models]
+        return "-".join([data, *models] if data else models)
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """What some cells need and it has not, by the tags `needs-...`."""
+        missing = lacks(self.data) if self.data else frozenset[str]()
+        other = self.models and not self.models[0].is_bert
+        return missing | {"bert"} if other else missing
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The parameters `dataset` and `models` with names in place of paths."""
+        models = " ".join(model.name for model in self.models)
+        given = {"dataset": self.data.name if self.data else "", "models": models}
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Hashes of the reader's files, by names such as `data items.csv`."""
+        data = self.data.sha256 if self.data else {}
+        return {f"data {name}": sha for name, sha in data.items()} | {
+            f"model {model.name} {name}": sha
+            for model in self.models
+            for name, sha in model.sha256.items()
+        }
+
+    def describe_models(self) -> dict[OwnModel, Description]:
+        """Load each model once and say how it is read.
+
+        Raises:
+            BookError: If one cannot be loaded.
+        """
+        try:
+            return {model: model.describe() for model in self.models}
+        except ValueError as error:
+            raise BookError(f"MODELS: {error}") from error
+
+
+def edition_of(parameters: Mapping[str, object]) -> Edition | None:
+    """Find what the parameters `dataset` and `models` name; None if they name nothing.
 
     Raises:
-        BookError: If a file is missing or a row of it is wrong, with the line.
+        BookError: If a file is missing, a row of the data is wrong (with its line), or
+            there is no such model.
     """
-    folder = str(parameters.get("dataset") or "")
-    return _loaded(folder) if folder else None
+    folder, models = (str(parameters.get(x) or "") for x in ("dataset", "models"))
+    if not (folder or models):
+        return None
+    return Edition(_loaded(folder) if folder else None, _found(models))
 
 
 @cache
@@ -32,54 +92,120 @@ def _loaded(folder: str) -> Dataset:
         raise BookError(f"DATASET: {error}") from error
 
 
-def fitting(chapters: Sequence[Chapter], own: Dataset) -> list[Chapter]:
-    """Return the chapters that can run on the reader's data, with what these lack.
+@cache
+def _found(models: str) -> tuple[OwnModel, ...]:
+    try:
+        return tuple(find_models(models))
+    except (OSError, ValueError, ImportError) as error:
+        raise BookError(f"MODELS: {error}") from error
+
+
+def output_folder(build_folder: Path, edition: Edition | None) -> Path:
+    """Where a book is printed: beside the book's own for an edition."""
+    return build_folder / "own" / edition.name if edition else build_folder
+
+
+def fitting(chapters: Sequence[Chapter], edition: Edition) -> list[Chapter]:
+    """Return the chapters that can run in the edition, with what it lacks.
 
     Raises:
         BookError: If none can.
     """
     able = [
-        replace(chapter, lacks=lacks(own))
+        replace(chapter, lacks=edition.lacks)
         for chapter in chapters
-        if "dataset" in chapter.parameters
+        if not _obstacles(chapter, edition)
     ]
     if not able:
-        raise BookError(f"DATASET: {left_out(chapters)}")
+        options = ", ".join(edition.names).upper()
+        raise BookError(f"{options}: {left_out(chapters, edition)}")
     return able
 
 
-def left_out(chapters: Sequence[Chapter]) -> str:
-    """Name the chapters that cannot run on other data, and which data each needs."""
-    reasons = []
-    for chapter in chapters:
-        if "dataset" not in chapter.parameters:
-            code = "\n".join(chapter.code)
-            needed = [data for loader, data in _LOADERS.items() if loader in code]
-            why = f"needs {' and '.join(needed)}" if needed else "takes no other data"
-            reasons.append(f"chapter {int(chapter.number)} {why}")
+def left_out(chapters: Sequence[Chapter], edition: Edition) -> str:
+    """Name the chapters that cannot run in the edition, and what each needs."""
+    reasons = [
+        f"chapter {int(chapter.number)} {' and '.join(obstacles)}"
+        for chapter in chapters
+        if (obstacles := _obstacles(chapter, edition))
+    ]
     return f"left out: {'; '.join(reasons)}" if reasons else "no chapter is left out"
 
 
-def note(own: Dataset, chapters: Sequence[Chapter]) -> str:
+def _obstacles(chapter: Chapter, edition: Edition) -> list[str]:
+    """Why a chapter cannot run in the edition; empty if it can."""
+    found = []
+    if edition.data and "dataset" not in chapter.parameters:
+        code = "\n".join(chapter.code)
+        needed = [data for loader, data in _LOADERS.items() if loader in code]
+        what = f"needs {' and '.join(needed)}" if needed else "takes no other data"
+        found.append(what)
+    if edition.models and "models" not in chapter.parameters:
+        found.append("takes no other model")
+    return found
+
+
+def note(edition: Edition, chapters: Sequence[Chapter]) -> str:
     """The box at the top of each page of the edition."""
-    missing = [why for need, why in NEEDS.items() if need in lacks(own)]
-    if "metadata" in lacks(own):
-        missing.append("the control made of tags and years has less to go by")
-    if any("load_clothing_reviews" in "".join(c.code) for c in chapters):
-        missing.append("parts about clothing reviews still use these, for their labels")
-    if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
-        missing.append(
-            "of a larger set, the most rated items and a random sample of the users"
-        )
-    lines = "\n".join(f"- {line}" for line in [*missing, left_out(chapters)])
+    missing = [why for need, why in NEEDS.items() if need in edition.lacks]
+    if edition.data:
+        missing += _of_data(edition.data, edition.lacks, chapters)
+    used = [f"your data: {edition.data.name}"] if edition.data else []
+    names = ", ".join(model.name for model in edition.models)
+    used += [f"your models: {names}"] if len(edition.models) > 1 else []
+    used += [f"your model: {names}"] if len(edition.models) == 1 else []
+    lines = "\n".join(f"- {x}" for x in [*missing, left_out(chapters, edition)])
+    own = [f"{_sizes(edition.data)}\n"] if edition.data else []
+    own += [_models(edition)] if edition.models else []
     return f"""\
-:::{{admonition}} This edition was run on your data: {own.name}
+:::{{admonition}} This edition was run on {" and ".join(used)}
 :class: warning
-{own.n_users:,} users, {own.n_items:,} items, {len(own.interactions):,} interactions.
-The numbers, figures and tables are of these data. The sentences around them were
-written for MovieLens: read "item" for "film", and where a sentence and a number
-disagree, trust the number. What your data lack, or what cannot run on them:
+{"".join(own)}The numbers, figures and tables are of these. The sentences around them
+were written for {_written_for(edition)}, and where a sentence and a number
+disagree, trust the number. What is left out, or is as in the book:
 
 {lines}
 :::
 """
+
+
+def _of_data(
+    own: Dataset, missing: frozenset[str], chapters: Sequence[Chapter]
+) -> list[str]:
+    """What differs because of the reader's data."""
+    lines = []
+    if "metadata" in missing:
+        lines.append("the control made of tags and years has less to go by")
+    if any("load_clothing_reviews" in "".join(c.code) for c in chapters):
+        lines.append("parts about clothing reviews still use these, for their labels")
+    if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
+        lines.append(
+            "of a larger set, the most rated items and a random sample of the users"
+        )
+    return lines
+
+
+def _sizes(own: Dataset) -> str:
+    return (
+        f"{own.n_users:,} users, {own.n_items:,} items, "
+        f"{len(own.interactions):,} interactions."
+    )
+
+
+def _models(edition: Edition) -> str:
+    """A line for each model: what it is, and how it was read."""
+    lines = [
+        f"{model.name}: revision {model.revision}, {found.n_parameters:,} parameters, "
+        f"vectors of {found.dim:,} dimensions, {found.pooling} pooling, texts of at "
+        f"most {found.max_length:,} tokens.\n"
+        for model, found in edition.describe_models().items()
+    ]
+    others = "The first is the language model of the chapters.\n"
+    return "".join([*lines, others] if len(lines) > 1 else lines)
+
+
+def _written_for(edition: Edition) -> str:
+    parts = ['MovieLens: read "item" for "film"'] if edition.data else []
+    first = edition.models[0].name if edition.models else ""
+    parts += [f'all-MiniLM-L6-v2: read "{first}" for it'] if first else []
+    return ", and for ".join(parts)

@@ -39,7 +39,7 @@ class Inputs:
         """Their hashes by name, computed once for all chapters."""
         parts = {"lock file": _locked_versions(self.lock), "hardware": self.hardware}
         parts |= {f"data {path.name}": _hash_file(path) for path in self.data}
-        parts |= {f"your data {name}": sha[:16] for name, sha in self.own.items()}
+        parts |= {f"your {name}": sha[:16] for name, sha in self.own.items()}
         for path in self.models:
             model = hashes_of(path) if path.is_dir() else {path.name: sha256_of(path)}
             parts |= {f"model {name}": sha[:16] for name, sha in model.items()}

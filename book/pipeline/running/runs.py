@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.results import Results
-from book.pipeline.running.edition import own_data
+from book.pipeline.running.edition import edition_of
 from book.pipeline.running.execute import Run, execute, load_run, print_line
 from book.pipeline.running.fingerprint import (
     Fingerprint,
@@ -110,7 +110,7 @@ class _Order:
     def store(self) -> Path:
         """Folder of the stored runs."""
         kinds = [self.parameters["profile"], self.parameters["device"]]
-        kinds += [own.name] if (own := own_data(self.parameters)) else []
+        kinds += [own.name] if (own := edition_of(self.parameters)) else []
         return self.root / "_build/runs" / "-".join(map(str, kinds))
 
     def run(
@@ -172,9 +172,9 @@ class _Order:
     def _fingerprints(
         self, chapters: list[Chapter], records: Path | None
     ) -> dict[Chapter, Fingerprint]:
-        own, parameters = own_data(self.parameters), self.parameters
-        if own:
-            parameters = {**parameters, "dataset": own.name}  # not its path
+        own = edition_of(self.parameters)
+        names = own.names if own else {}  # not paths
+        parameters = {**self.parameters, **names}
         data = [p for p in data_folder().iterdir() if p.is_file()]
         inputs = Inputs(
             library=self.root / "recsys_lib",
@@ -244,7 +244,8 @@ class _Order:
 
     def _command(self, chapter: Chapter) -> list[str]:
         """The command line that runs one chapter in this order's way."""
-        named = [k for k in ("profile", "device", "dataset") if k in self.parameters]
+        options = ("profile", "device", "dataset", "models")
+        named = [k for k in options if k in self.parameters]
         given = {k: v for k, v in self.parameters.items() if k not in named}
         command = [sys.executable, "-m", "book.pipeline", "run"]
         command += ["--chapters", chapter.number, "--hardware", self.hardware]
