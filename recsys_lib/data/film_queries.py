@@ -17,7 +17,9 @@ def load_film_queries() -> pd.DataFrame:
 
     The queries tell the story, not the title: no word of a title with more than three
     letters stands in its English query. The Chinese query says the same. The films are
-    well known, of seven decades and all genres but one ("unknown").
+    well known, of seven decades and all genres but one ("unknown"). Texts of MovieLens
+    tell no story: a model finds the film if it knows the film. Whether it finds the
+    English query by the Chinese one depends on its languages alone.
 
     Returns:
         Columns item (code in `load_movielens`), title, english and chinese; one row a
