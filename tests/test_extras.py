@@ -33,6 +33,7 @@ BASE = [
     "recsys_lib.machine",
     "recsys_lib.data.own",
     "recsys_lib.data.splits",
+    "recsys_lib.embeddings.carried",
     "recsys_lib.embeddings.encoder",
     "recsys_lib.embeddings.engines.choice",
     "recsys_lib.embeddings.pooling",

@@ -29,7 +29,7 @@ def describe_items(items: pd.DataFrame) -> pd.DataFrame:
     named = [split_title(title) for title in items["title"]]
     listed = items.get("genres", pd.Series("", index=items.index))
     genres = [_split_genres(names) for names in listed]
-    texts = [_text(*pair, tags) for pair, tags in zip(named, genres, strict=True)]
+    texts = [item_text(*pair, tags) for pair, tags in zip(named, genres, strict=True)]
     return pd.DataFrame(
         {
             "item_id": items["item_id"],
@@ -54,7 +54,12 @@ def split_title(raw: str) -> tuple[str, int | None]:
     return title, int(found[1]) if found else None
 
 
-def _text(title: str, year: int | None, genres: tuple[str, ...]) -> str:
+def item_text(title: str, year: int | None, genres: tuple[str, ...]) -> str:
+    """Write title, year and genres as short sentences.
+
+    >>> item_text("Heat", 1995, ("Action", "Crime"))
+    'Heat (1995). Action, Crime.'
+    """
     dated = f"{title} ({year})" if year else title
     return f"{dated}. {', '.join(genres)}." if genres else f"{dated}."
 
