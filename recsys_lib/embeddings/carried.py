@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -35,11 +35,10 @@ from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_files, sha256_of
 from recsys_lib.embeddings.encoder import Encoder, Engine, load_encoder
 from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.static import StaticEncoder
 from recsys_lib.embeddings.tokens import strings
 from recsys_lib.extras import needs
-
-Role = Literal["query", "document"]
 
 
 @dataclass(frozen=True)
@@ -243,23 +242,25 @@ class E5Encoder:
         """Size of the file of weights and vocabulary, in bytes."""
         return self.file.stat().st_size
 
-    def encode(self, texts: Sequence[str], *, role: Role = "document") -> Float32Array:
+    def encode(self, texts: Sequence[str], *, role: Role | None = None) -> Float32Array:
         """Embed texts behind the model's prompt for their role.
 
         Args:
             texts: Any number. A text longer than 510 tokens is not cut: the mean of its
                 windows, weighted by their tokens, is its vector.
-            role: "query" puts "query: " before a text, "document" puts "passage: ".
+            role: "query" puts "query: " before a text, "document" and None put
+                "passage: ": the engine takes no text without a prompt.
 
         Returns:
             (n, dim) unit vectors. Cosines of this model lie between 0.7 and 1.
 
         Raises:
             TypeError: If not given a sequence of str.
-            ValueError: If role is neither.
+            ValueError: If the role is unknown.
         """
-        if role not in ("query", "document"):
-            raise ValueError(f'role must be "query" or "document"; got {role!r}')
+        if role not in ("query", "document", None):
+            wanted = 'role must be "query", "document" or None'
+            raise ValueError(f"{wanted}; got {role!r}")
         given = [text.replace("\0", " ") for text in strings(texts)]  # ends a C string
         vectors = self.model.encode(given, is_query=role == "query")
         return np.asarray(vectors, dtype=np.float32)
