@@ -20,6 +20,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # its default, 15, starves it
 os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")  # busy cores
 
 
+import psutil
+
 from recsys_lib.extras import needs
 from recsys_lib.machine import usable_cores
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 CPUS_PER_ACTOR = 0.5  # reserved; whole CPUs would starve Ray Data's read tasks
 _REPLICA = "recommender"
 _MAX_REQUESTS = 512  # per replica; its app refuses earlier, with a reason
+_STARTS = 5
 _TIMEOUT_S = 20.0  # of the proxy, above the deadline of the app
 
 
@@ -48,7 +51,8 @@ def ray_started(
         n_cpus: CPUs that a new one offers; None for the cores, at least 4.
 
     Raises:
-        RuntimeError: If this process has started or joined one already.
+        RuntimeError: If this process has started or joined one already, or Ray does
+            not start.
         ConnectionError: If no cluster answers.
     """
     init = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
@@ -58,11 +62,29 @@ def ray_started(
             init, num_cpus=cpus, include_dashboard=False, _node_ip_address=host
         )
     with _silent_stderr():  # its C++ part announces its log level there
-        init(address or "local")
+        _start(partial(init, address or "local"))
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(init: Callable[[], object]) -> None:
+    """Call init until Ray is up: it gives up after 30 s, too early on busy cores."""
+    for attempt in range(1, _STARTS + 1):
+        before = {*psutil.Process().children()}
+        try:
+            init()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            for child in {*psutil.Process().children()} - before:  # it leaves them
+                child.kill()
+            if attempt == _STARTS:
+                wanted = "Ray must start; the machine may be too busy"
+                raise RuntimeError(f"{wanted}; got {error}") from error
+        else:
+            return
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import os
+import signal
+import subprocess
 import threading
 import time
 
@@ -90,6 +92,34 @@ def test_some_replicas_are_needed():
         pytest.raises(ValueError, match="n_replicas must be >= 1; got 0"),
         serve_replicas(float, n_replicas=0),
     ):
+        pass
+
+
+def test_ray_is_started_again_if_the_machine_was_too_busy(monkeypatch):
+    outcomes = iter(["timed out during startup", "timed out during startup", ""])
+    children: list[subprocess.Popen[bytes]] = []
+
+    def init(*_, **__):
+        children.append(subprocess.Popen(["sleep", "600"]))
+        if said := next(outcomes):
+            raise Exception(f"The current node {said}.")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with ray_started():
+        *given_up, last = children
+        assert [child.wait(60) for child in given_up] == [-signal.SIGKILL] * 2
+        assert last.poll() is None
+    last.kill()
+    last.wait()
+
+
+def test_what_does_not_start_at_all_is_named(monkeypatch):
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RuntimeError, match=r"Ray must start.*timed out"), ray_started():
         pass
 
 
