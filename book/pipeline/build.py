@@ -28,6 +28,7 @@ from book.pipeline.running.execute import Run
 from book.pipeline.running.fetch import fetch_data
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import cache_folder
+from recsys_lib.embeddings.carried import missing_packages
 from recsys_lib.data.carried import data_folder
 from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.machine import describe_machine
@@ -149,6 +150,7 @@ def _results(
             **parameters,
             **(own.names if own else {}),
             **asdict(describe_machine()),
+            "not_installed": missing_packages(),
             "absent": sorted(every - {c.key for c in runs}),
             "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},
             "inputs": {c.key: run.parts for c, run in runs.items()},

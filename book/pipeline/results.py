@@ -56,8 +56,9 @@ class Results:
 
     @property
     def may_lack_records(self) -> bool:
-        """Whether it is a reader's edition, or was recorded by other code."""
-        return not {"dataset", "models", "recorded"}.isdisjoint(self.facts)
+        """Whether it is a reader's, of other code, or made without all encoders."""
+        other = not {"dataset", "models", "recorded"}.isdisjoint(self.facts)
+        return other or bool(self.facts.get("not_installed"))
 
     def is_timed(self, reference: str) -> bool:
         """Whether a citation names a record that is a time, or computed from times."""

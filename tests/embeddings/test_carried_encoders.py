@@ -19,16 +19,18 @@ from recsys_lib.embeddings.carried import (
     E5Encoder,
     carried_file,
     load_multilingual_e5,
-    load_paraphrase_minilm,
     load_wordllama,
     paraphrase_minilm_folder,
 )
+from recsys_lib.embeddings.encoder import load_encoder
 
 ODD = ["space opera", "", "word " * 300, "😀😀 emoji", "玩具", "naïve café"]
 SENSE = ["A man is eating food.", "Someone eats a meal.", "A spaceship is landing."]
 RUNGS = {
     WORDLLAMA_TABLE: load_wordllama,
-    PARAPHRASE_MINILM: lambda: load_paraphrase_minilm(engine="onnxruntime"),
+    PARAPHRASE_MINILM: lambda: load_encoder(
+        paraphrase_minilm_folder(), engine="onnxruntime", max_length=128
+    ),
     MULTILINGUAL_E5: load_multilingual_e5,
 }
 
