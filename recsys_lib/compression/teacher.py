@@ -50,6 +50,8 @@ def teacher_targets(
 ) -> TeacherTargets:
     """Embed texts with a teacher, and average its hidden states of each token.
 
+    The teacher reads them as documents, behind its prompt for these if it has one.
+
     Args:
         texts: Unlabelled, one or more.
         model: Folder of the teacher; None for the bundled all-MiniLM-L6-v2.
@@ -86,8 +88,10 @@ def _compute(
 ) -> tuple[Float32Array, Float32Array, Float32Array, IntArray]:
     """Vectors of the texts, those of the first token, mean and count of each token."""
     n_tokens = teacher.tokenizer.get_vocab_size()
-    vectors, cls_vectors = np.empty((2, len(texts), teacher.dim), dtype=np.float32)
-    sums, counts = np.zeros((n_tokens, teacher.dim)), np.zeros(n_tokens, dtype=np.int64)
+    width = teacher.network.dim
+    vectors = np.empty((len(texts), teacher.dim), dtype=np.float32)
+    cls_vectors = np.empty((len(texts), width), dtype=np.float32)
+    sums, counts = np.zeros((n_tokens, width)), np.zeros(n_tokens, dtype=np.int64)
 
     def answer(batch: tuple[list[int], Tokens]) -> tuple[Any, ...]:
         positions, tokens = batch
@@ -96,12 +100,17 @@ def _compute(
         inside = tokens.mask.astype(bool)
         inside[:, 0] = False  # the special tokens at both ends
         inside[range(len(inside)), tokens.mask.sum(axis=1) - 1] = False
-        pooled = teacher.pool(states, tokens.mask)
+        pooled = teacher.pool(states, tokens.pooled)
         by_cls = pool(hidden, tokens.mask, "cls")
         return np.array(positions), pooled, by_cls, tokens.ids[inside], hidden[inside]
 
+    given, n_unpooled = teacher.with_prompt(texts, "document")
     batches = token_batches(
-        teacher.tokenizer, texts, Batching(max_texts=16), pad_id=teacher.pad_id
+        teacher.tokenizer,
+        given,
+        Batching(max_texts=16),
+        pad_id=teacher.pad_id,
+        n_unpooled=n_unpooled,
     )
     with ThreadPoolExecutor(usable_cores()) as threads:
         answers = threads.map(answer, batches)

@@ -102,14 +102,21 @@ class Encoder:
             TypeError: If not given a sequence of str.
             ValueError: If it is empty, a text gives no token, or the role is unknown.
         """
-        given, n_unpooled = self._with_prompt(strings(texts), role)
+        given, n_unpooled = self.with_prompt(strings(texts), role)
         rows = token_ids(self.tokenizer, given)
         return pad(rows, self.pad_id, n_unpooled=n_unpooled)
 
-    def _with_prompt(
+    def with_prompt(
         self, texts: list[str], role: Role | None
     ) -> tuple[list[str], int]:
-        """Texts behind their prompt, and its tokens if they are not pooled."""
+        """Put the role's prompt before texts.
+
+        Returns:
+            The texts, and the number of tokens at their start that are not pooled.
+
+        Raises:
+            ValueError: If the role is unknown.
+        """
         prompt = self.prompts.before(role)
         if not prompt:
             return texts, 0
@@ -158,7 +165,7 @@ class Encoder:
         if len(given) == 1:  # the rest would take a request 0.1 ms longer
             tokens = self.tokenize(given, role=role)
             return self.network.encode([tokens], self.pooling, self.layers)[0]
-        given, n_unpooled = self._with_prompt(given, role)
+        given, n_unpooled = self.with_prompt(given, role)
         batching = self.batching if batch_size is None else Batching(batch_size)
         positions: list[list[int]] = []
 
