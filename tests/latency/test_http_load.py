@@ -41,15 +41,15 @@ def served(answer, *, close=False):
         port = server.sockets[0].getsockname()[1]
         started.put((port, asyncio.get_running_loop(), stop))
         await stop.wait()
-        server.close()
         this = asyncio.current_task()
-        # Connections that a busy machine accepts only now would stay open otherwise.
+        # Not before all are accepted: asyncio leaves open what it accepts in closing.
+        await asyncio.sleep(0.05)
         while others := asyncio.all_tasks() - {this}:
-            await asyncio.sleep(0.01)  # each has begun, so that it can clean up
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
-            await asyncio.sleep(0.01)  # sockets are closed in the next rounds
+            await asyncio.sleep(0.05)  # sockets are closed in the next rounds
+        server.close()
 
     started = queue.SimpleQueue()
     thread = threading.Thread(target=lambda: asyncio.run(main()))
