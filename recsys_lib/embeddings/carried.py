@@ -247,6 +247,17 @@ class E5Encoder:
         vectors = self.model.encode(given, is_query=role == "query")
         return np.asarray(vectors, dtype=np.float32)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text as a query: special ones and prompt included.
+
+        Args:
+            texts: Any number.
+
+        Raises:
+            TypeError: If not given a sequence of str.
+        """
+        return [self.model.token_count(x, is_query=True) for x in strings(texts)]
+
 
 def load_multilingual_e5() -> E5Encoder:
     """Load multilingual-e5-small: twelve layers in 4 bits, for a hundred languages.
