@@ -28,8 +28,8 @@ from book.pipeline.running.execute import Run
 from book.pipeline.running.fetch import fetch_data
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import cache_folder
-from recsys_lib.embeddings.carried import missing_packages
 from recsys_lib.data.carried import data_folder
+from recsys_lib.embeddings.carried import missing_packages
 from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.machine import describe_machine
 

@@ -87,6 +87,13 @@ class Chapter:
         raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What the whole chapter needs: the tags `needs-...` of its parameters."""
+        cells = (c.metadata.get("tags", []) for c in self.notebook.cells)
+        tags: list[str] = next((x for x in cells if "parameters" in x), [])
+        return frozenset(need for need in NEEDS if f"needs-{need}" in tags)
+
+    @property
     def reads_records(self) -> bool:
         """Whether it reads the records of all others, and so runs after them."""
         return "results" in self.parameters
@@ -105,7 +112,7 @@ def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Note
     for cell in cells:
         tags = cell.metadata.get("tags", [])
         missing = next((need for need in sorted(lacks) if f"needs-{need}" in tags), "")
-        if not missing:
+        if not missing or "parameters" in tags:  # these decide on the whole chapter
             yield cell
         elif missing != last:
             text = f":::{{note}}\nA part is left out here: {NEEDS[missing]}.\n:::"

@@ -20,6 +20,7 @@ from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.own import shorter
 from recsys_lib.embeddings.pooling import pool
 from recsys_lib.embeddings.pretrained import minilm_folder
+from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.tokens import Batching, Tokens, strings, token_batches
 from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.machine import usable_cores
@@ -46,17 +47,20 @@ class TeacherTargets:
 
 
 def teacher_targets(
-    texts: Sequence[str], *, model: str | Path | None = None, max_length: int = 128
+    texts: Sequence[str],
+    *,
+    model: str | Path | None = None,
+    max_length: int = 128,
+    role: Role = "document",
 ) -> TeacherTargets:
     """Embed texts with a teacher, and average its hidden states of each token.
-
-    The teacher reads them as documents, behind its prompt for these if it has one.
 
     Args:
         texts: Unlabelled, one or more.
         model: Folder of the teacher; None for the bundled all-MiniLM-L6-v2.
         max_length: Tokens read of a text, special ones included, or fewer if the
             teacher takes fewer.
+        role: What the texts are, "document" or "query": the teacher may have a prompt.
 
     Raises:
         TypeError: If texts are not a sequence of str.
@@ -75,16 +79,18 @@ def teacher_targets(
     teacher = load_encoder(folder, n_threads=1, max_length=max_length)
     if not isinstance(teacher, Encoder):
         raise ValueError(f"a teacher must have layers; got a token table in {folder}")
-    chosen = [teacher.engine, teacher.precision, max_length]
+    chosen = [teacher.engine, teacher.precision, max_length, role]
     cached = cache_arrays(
-        "targets", [hashes_of(folder), *chosen, given], lambda: _compute(teacher, given)
+        "targets",
+        [hashes_of(folder), *chosen, given],
+        lambda: _compute(teacher, given, role),
     )
     vectors, cls_vectors, means, counts = cached.arrays
     return TeacherTargets(vectors, cls_vectors, means, counts, cached.seconds)
 
 
 def _compute(
-    teacher: Encoder, texts: list[str]
+    teacher: Encoder, texts: list[str], role: Role
 ) -> tuple[Float32Array, Float32Array, Float32Array, IntArray]:
     """Vectors of the texts, those of the first token, mean and count of each token."""
     n_tokens = teacher.tokenizer.get_vocab_size()
@@ -104,7 +110,7 @@ def _compute(
         by_cls = pool(hidden, tokens.mask, "cls")
         return np.array(positions), pooled, by_cls, tokens.ids[inside], hidden[inside]
 
-    given, n_unpooled = teacher.with_prompt(texts, "document")
+    given, n_unpooled = teacher.with_prompt(texts, role)
     batches = token_batches(
         teacher.tokenizer,
         given,

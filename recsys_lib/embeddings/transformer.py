@@ -106,9 +106,7 @@ class Encoder:
         rows = token_ids(self.tokenizer, given)
         return pad(rows, self.pad_id, n_unpooled=n_unpooled)
 
-    def with_prompt(
-        self, texts: list[str], role: Role | None
-    ) -> tuple[list[str], int]:
+    def with_prompt(self, texts: list[str], role: Role | None) -> tuple[list[str], int]:
         """Put the role's prompt before texts.
 
         Returns:

@@ -142,6 +142,8 @@ def _obstacles(chapter: Chapter, edition: Edition) -> list[str]:
         found.append(what)
     if edition.models and "models" not in chapter.parameters:
         found.append("takes no other model")
+    if "bert" in chapter.needs & edition.lacks:
+        found.append("needs a BERT, for its engines and precisions")
     return found
 
 
