@@ -4,9 +4,8 @@ Four are carried by packages, from no layer to twelve; a reader's own join them.
 differ in their training, too, not in their size alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_arrays, hashes_of
@@ -27,7 +26,7 @@ class Rung:
         key: Short name, as in names of records.
         name: What it is, for tables.
         layers: Number of layers; 0 for a table of tokens.
-        reading: Pooling, prompts, longest text and precision.
+        reading: Pooling, prompts, longest text in tokens, precision and engine.
         encoder: Embeds texts.
         identity: Hashes of its weights.
     """
@@ -35,7 +34,7 @@ class Rung:
     key: str
     name: str
     layers: int
-    reading: str
+    reading: Mapping[str, str]
     encoder: "Encoder | StaticEncoder | carried.E5Encoder"
     identity: object
 
@@ -90,9 +89,9 @@ def load_ladder(
 
 def _table(_: str) -> Rung:
     encoder = carried.load_wordllama()
-    how = "mean of token vectors, no prompt, texts are not cut"
     sha256 = carried.WORDLLAMA_TABLE.sha256
-    return Rung("table", "WordLlama, a table", 0, how, encoder, sha256)
+    name = "WordLlama, a table"
+    return Rung("table", name, 0, _reading(encoder), encoder, sha256)
 
 
 def _l3(device: str) -> Rung:
@@ -110,10 +109,10 @@ def _minilm(device: str) -> Rung:
 
 def _e5(_: str) -> Rung:
     encoder = carried.load_multilingual_e5()
-    how = 'mean pooling, prompts "query: " and "passage: ", windows of 510 tokens'
+    how = {"pooling": "mean", "prompts": "query: | passage: ", "tokens": "no limit"}
+    how |= {"precision": "4 bits", "engine": "its own"}
     sha256 = carried.MULTILINGUAL_E5.sha256
-    name = "multilingual-e5-small, 4 bits"
-    return Rung("e5", name, 12, f"{how}, 4 bits on its own engine", encoder, sha256)
+    return Rung("e5", "multilingual-e5-small, 4 bits", 12, how, encoder, sha256)
 
 
 def _own(model: OwnModel, number: int, device: str) -> Rung:
@@ -130,12 +129,13 @@ def _layers(model: OwnModel) -> int:
     return next((int(x) for x in found if x), 0)
 
 
-def _reading(encoder: Encoder | StaticEncoder) -> str:
-    """Pooling, prompts, longest text and precision, in words."""
-    if isinstance(encoder, StaticEncoder):
-        return "mean of token vectors"
-    prompts: list[Any] = [encoder.prompts.query, encoder.prompts.document]
-    said = f"prompts {prompts[0]!r} and {prompts[1]!r}" if any(prompts) else "no prompt"
-    length = (encoder.tokenizer.truncation or {}).get("max_length")
-    how = f"{encoder.pooling} pooling, {said}, {length} tokens"
-    return f"{how}, {encoder.precision} on {encoder.engine}"
+def _reading(encoder: Encoder | StaticEncoder) -> dict[str, str]:
+    prompts = [encoder.prompts.query, encoder.prompts.document]
+    length = (encoder.tokenizer.truncation or {}).get("max_length", "no limit")
+    return {
+        "pooling": encoder.pooling,
+        "prompts": " | ".join(prompts) if any(prompts) else "none",
+        "tokens": str(length),
+        "precision": getattr(encoder, "precision", "float32"),
+        "engine": encoder.engine,
+    }

@@ -5,12 +5,15 @@ import math
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from recsys_lib.artifacts import cache_files, cache_folder, hashes_of, sha256_of
 from recsys_lib.embeddings.architecture import Engine, is_plain_bert
@@ -20,6 +23,7 @@ from recsys_lib.embeddings.recipe import read_recipe
 from recsys_lib.embeddings.static import StaticEncoder
 from recsys_lib.embeddings.transformer import Encoder
 from recsys_lib.extras import needs
+from recsys_lib.machine import usable_cores
 
 LARGE_BYTES = 500_000_000  # of weights; a larger model is announced before it is read
 _ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")  # of Hugging Face: name, or owner/name
@@ -221,6 +225,10 @@ def find_model(name: str, *, say: Callable[[str], None] = print) -> OwnModel:
         parameters = f"{count:,} parameters, " if count else ""
         gb = f"{n_bytes / 1e9:.1f} GB of weights"
         say(f"{model.name}: {parameters}{gb}; {_free()} for converted copies")
+        if count:
+            say(
+                f"{model.name}: at most about {_text_ms(count):,.0f} ms for a short text"
+            )
     return model
 
 
@@ -276,6 +284,21 @@ def _announce_download(name: str, say: Callable[[str], None]) -> None:
     n_bytes = sum(file.file_size or 0 for file in files if file.will_download)
     if n_bytes > LARGE_BYTES:
         say(f"{name}: {n_bytes / 1e9:.1f} GB to download; {_free()}")
+
+
+def _text_ms(n_weights: int, n_tokens: int = 16) -> float:
+    """Estimate the time of a text, by the speed of a matrix product on these cores.
+
+    A weight of a layer is multiplied and added once for each token; one of the token
+    table is not, so the time may be less.
+    """
+    n = 1024
+    factor = np.ones((n, n), np.float32)
+    factor @ factor  # warm up
+    began = time.perf_counter()
+    factor @ factor
+    per_s = 2 * n**3 / (time.perf_counter() - began) * usable_cores()
+    return 1e3 * 2 * n_weights * n_tokens / per_s
 
 
 def _ignore(_: str) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -90,7 +91,8 @@ def test_a_large_model_is_announced(
     assert not said
     monkeypatch.setattr(library, "LARGE_BYTES", 500_000)
     find_models(str(tiny_folder), say=said.append)
-    (line,) = said
+    line, estimate = said
+    assert re.search(r": at most about [\d,]+ ms for a short text$", estimate)
     n_parameters = load_encoder(tiny_folder, engine="torch", max_length=16).n_parameters
     assert line.startswith(f"{tiny_folder.name}: {n_parameters:,} parameters, 0.0 GB")
     assert "GB of disk are free" in line
@@ -161,7 +163,8 @@ def test_what_is_no_model_is_refused_in_a_sentence(
 
 def test_a_damaged_configuration_is_refused(copied: Path) -> None:
     (copied / "config.json").write_text('{"model_type": "bert"')
-    with pytest.raises(BookError, match=r"MODELS: file must be JSON; got .*config\.json"):
+    wanted = r"MODELS: file must be JSON; got .*config\.json"
+    with pytest.raises(BookError, match=wanted):
         edition_of({"models": f"'{copied}'"})
 
 
@@ -240,7 +243,8 @@ def test_an_edition_names_its_models(tiny_folder: Path, copied: Path) -> None:
     assert f"on your models: {tiny_folder.name}, my model\n" in told
     n_parameters = edition.models[0].describe().n_parameters
     how = f"{n_parameters:,} parameters, vectors of 8 dimensions, mean pooling, texts"
-    assert told.count(f"{how} of at most 16 tokens") == 2
+    assumed = "no prompt (no modules.json: mean pooling and no prompt are assumed)"
+    assert told.count(f"{how} of at most 16 tokens, {assumed}") == 2
     assert f'all-MiniLM-L6-v2: read "{tiny_folder.name}" for it' in told
 
 
