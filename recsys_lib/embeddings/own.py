@@ -226,9 +226,8 @@ def find_model(name: str, *, say: Callable[[str], None] = print) -> OwnModel:
         gb = f"{n_bytes / 1e9:.1f} GB of weights"
         say(f"{model.name}: {parameters}{gb}; {_free()} for converted copies")
         if count:
-            say(
-                f"{model.name}: at most about {_text_ms(count):,.0f} ms for a short text"
-            )
+            estimate = f"at most about {_text_ms(count):,.0f} ms"
+            say(f"{model.name}: {estimate} for a short text")
     return model
 
 
