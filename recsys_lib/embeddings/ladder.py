@@ -39,7 +39,7 @@ class Rung:
     identity: object
 
     def read(self, texts: Sequence[str], *, role: Role = "document") -> Float32Array:
-        """Embed texts once on this kind of machine; the vectors are cached.
+        """Embed each different text once on this kind of machine; vectors are cached.
 
         Args:
             texts: Any number.
@@ -49,12 +49,15 @@ class Rung:
             (n, dim) unit vectors.
         """
         how = [getattr(self.encoder, x, "") for x in ("engine", "precision")]
-        inputs = [self.identity, *how, role, list(texts)]
+        different = list(dict.fromkeys(texts))
+        inputs = [self.identity, *how, role, different]
 
         def encode() -> list[Float32Array]:
-            return [self.encoder.encode(texts, role=role)]
+            return [self.encoder.encode(different, role=role)]
 
-        return cache_arrays("ladder", inputs, encode).arrays[0]
+        vectors: Float32Array = cache_arrays("ladder", inputs, encode).arrays[0]
+        place = {text: i for i, text in enumerate(different)}
+        return vectors[[place[text] for text in texts]]
 
 
 def load_ladder(

@@ -37,6 +37,8 @@ def test_what_was_read_is_kept(
     first = own.read(TEXTS, role="query")
     assert len(list((cache_folder() / "ladder").iterdir())) == 1
     assert np.array_equal(own.read(TEXTS, role="query"), first)
+    twice = own.read([*TEXTS, TEXTS[0]], role="query")
+    assert np.array_equal(twice, first[[0, 1, 2, 0]])
     own.read(TEXTS, role="document")
     assert len(list((cache_folder() / "ladder").iterdir())) == 2
 
