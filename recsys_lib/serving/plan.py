@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from recsys_lib.records import slug
 from recsys_lib.serving.capacity import Configuration, Objective, Search, choose
 
 ENCODERS = ("as it is", "half zero", "2/3 of the layers", "int8 model", "token table")
@@ -31,14 +32,14 @@ def read_configurations(folder: Path) -> list[Configuration]:
 
     def configuration(name: str, kind: str) -> Configuration:
         ms, mb, recall = (
-            values[f"{part}_{name.replace(' ', '_')}"]
+            values[f"{part}_{slug(name)}"]
             for part in ("ms", "mb", "recall")
         )
         return Configuration(
             name, search(kind), ms, values["service_scv"], 1e6 * mb, recall
         )
 
-    recorded = [name for name in ENCODERS if f"ms_{name.replace(' ', '_')}" in values]
+    recorded = [name for name in ENCODERS if f"ms_{slug(name)}" in values]
     names = recorded or ENCODERS
     try:
         return [configuration(name, kind) for name in names for kind in KINDS]

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_lib.latency.load import arrival_times, simulate_queue
+from recsys_lib.records import slug
 from recsys_lib.serving.capacity import (
     Configuration,
     Objective,
@@ -17,6 +19,7 @@ from recsys_lib.serving.capacity import (
 )
 from recsys_lib.serving.plan import ENCODERS, KINDS, main, read_configurations
 
+RECORDED = Path(__file__).resolve().parents[2] / "book/results/amd-epyc-2-cores"
 FLAT = Search("flat", (1000, 101_000), (0.5, 10.5), 1536, 1.0)
 GRAPH = Search("hnsw", (1000, 100_000), (0.1, 0.3), 1700, 0.9)
 GOOD = Configuration("model", FLAT, 3.0, 0.05, 90e6, 0.7)
@@ -111,9 +114,9 @@ def results(tmp_path):
         three |= {f"small_{kind}_ms": 0.1, f"search_{kind}_ms": 1.0}
         three |= {f"bytes_{kind}": 1600}
     for number, name in enumerate(ENCODERS):
-        slug = name.replace(" ", "_")
-        three |= {f"ms_{slug}": 3 - number / 2, f"mb_{slug}": 90}
-        three |= {f"recall_{slug}": 0.7 - number / 20}
+        key = slug(name)
+        three |= {f"ms_{key}": 3 - number / 2, f"mb_{key}": 90}
+        three |= {f"recall_{key}": 0.7 - number / 20}
     chapters = {"ch3": three, "ch4": {"service_scv": 0.05}}
     for key, values in chapters.items():
         records = {name: {"value": value} for name, value in values.items()}
@@ -145,6 +148,11 @@ def test_a_plan_takes_the_encoders_that_were_recorded(results):
     (results / "ch3.json").write_text(json.dumps(records))
     found = {c.encoder for c in read_configurations(results)}
     assert found == set(ENCODERS) - {"half zero"}
+
+
+def test_a_recorded_run_has_every_encoder():
+    found = read_configurations(RECORDED)
+    assert [c.encoder for c in found[:: len(KINDS)]] == [*ENCODERS]
 
 
 def test_what_is_missing_is_named(results, capsys):
