@@ -197,22 +197,23 @@ def _sizes(own: Dataset) -> str:
 def _models(edition: Edition) -> str:
     """A line for each model: what it is, and how it was read."""
     lines = [
-        f"{model.name}: revision {model.revision}, {found.n_parameters:,} parameters, "
-        f"vectors of {found.dim:,} dimensions, {found.pooling} pooling, texts of at "
+        f"- {model.name}: revision {model.revision}, "
+        f"{found.n_parameters:,} parameters, vectors of {found.dim:,} dimensions, {found.pooling} pooling, texts of at "
         f"most {found.max_length:,} tokens, {_prompts(found)}"
         f"{f' ({found.assumed})' if found.assumed else ''}, on {found.engine}.\n"
         for model, found in edition.describe_models().items()
     ]
     others = "The first is the language model of the chapters, the others are measured "
     others += "beside it in section 1.3 and its sequels.\n"
-    return "".join([*lines, others] if len(lines) > 1 else lines)
+    return "".join(["\n", *lines, "\n", others if len(lines) > 1 else ""])
 
 
 def _prompts(found: Description) -> str:
     """The prompts that stand before a query and before a document."""
     if not (found.query_prompt or found.document_prompt):
         return "no prompt"
-    query, document = (repr(x) for x in (found.query_prompt, found.document_prompt))
+    both = found.query_prompt, found.document_prompt
+    query, document = (f"`{prompt!r}`" if prompt else "none" for prompt in both)
     return f"prompts {query} before a query and {document} before a document"
 
 
