@@ -198,8 +198,9 @@ def _models(edition: Edition) -> str:
     """A line for each model: what it is, and how it was read."""
     lines = [
         f"- {model.name}: revision {model.revision}, "
-        f"{found.n_parameters:,} parameters, vectors of {found.dim:,} dimensions, {found.pooling} pooling, texts of at "
-        f"most {found.max_length:,} tokens, {_prompts(found)}"
+        f"{found.n_parameters:,} parameters, vectors of {found.dim:,} dimensions, "
+        f"{found.pooling} pooling, texts of at most {found.max_length:,} tokens, "
+        f"{_prompts(found)}"
         f"{f' ({found.assumed})' if found.assumed else ''}, on {found.engine}.\n"
         for model, found in edition.describe_models().items()
     ]
