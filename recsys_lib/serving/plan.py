@@ -32,8 +32,7 @@ def read_configurations(folder: Path) -> list[Configuration]:
 
     def configuration(name: str, kind: str) -> Configuration:
         ms, mb, recall = (
-            values[f"{part}_{slug(name)}"]
-            for part in ("ms", "mb", "recall")
+            values[f"{part}_{slug(name)}"] for part in ("ms", "mb", "recall")
         )
         return Configuration(
             name, search(kind), ms, values["service_scv"], 1e6 * mb, recall
