@@ -219,8 +219,14 @@ def prepare(models: str = "") -> None:
 
     Args:
         models: The reader's, of which the first is converted; empty for the book's.
+
+    Raises:
+        BookError: If the first cannot be the chapters' language model.
     """
-    book_encoder(models)
+    try:
+        book_encoder(models)
+    except ValueError as error:
+        raise BookError(f"MODELS: {error}" if models else str(error)) from error
     print(f"model: ready in {cache_folder()}")
 
 

@@ -81,17 +81,20 @@ class Chapter:
     @cached_property
     def parameters(self) -> dict[str, object]:
         """Names and defaults, as assigned in the cell tagged `parameters`."""
-        for cell in self.notebook.cells:
-            if "parameters" in cell.metadata.get("tags", []):
-                return dict(_constants(cell.source))
-        raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
+        return dict(_constants(self._parameters_cell.source))
 
     @property
     def needs(self) -> frozenset[str]:
         """What the whole chapter needs: the tags `needs-...` of its parameters."""
-        cells = (c.metadata.get("tags", []) for c in self.notebook.cells)
-        tags: list[str] = next((x for x in cells if "parameters" in x), [])
+        tags = self._parameters_cell.metadata["tags"]
         return frozenset(need for need in NEEDS if f"needs-{need}" in tags)
+
+    @property
+    def _parameters_cell(self) -> Notebook:
+        for cell in self.notebook.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                return cell
+        raise BookError(f"{self.stem}: no code cell is tagged `parameters`")
 
     @property
     def reads_records(self) -> bool:

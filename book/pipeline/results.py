@@ -19,8 +19,8 @@ class Results:
         records: chapter key -> record name -> record.
         facts: Facts about the run. `absent` lists the chapter keys left out of this
             build; their records show as a dash. `dataset` names the reader's data,
-            `models` the reader's models, and `recorded` a run of `book/results`: each
-            may lack records.
+            `models` the reader's models, `recorded` a run of `book/results`, and
+            `not_installed` packages of encoders: with each, records may be missing.
     """
 
     def __init__(

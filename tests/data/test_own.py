@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from small_chapters import small_chapter, small_text
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
 from book.pipeline.printing.pages import ledger
@@ -203,19 +204,7 @@ def test_a_larger_set_is_cut(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_dataset().n_items == 1682, "the book's own data are never cut"
 
 
-CHAPTER = """\
----
-kernelspec: {name: python3, display_name: Python 3}
----
-
-# 1. A chapter
-
-```{code-cell} ipython3
-:tags: [parameters]
-
-dataset = ""
-```
-
+AFTER = """\
 +++ {"tags": ["needs-ratings"]}
 
 Who likes what.
@@ -228,16 +217,11 @@ stars = 4
 
 What is left.
 """
-
-
-def small(folder: Path, number: int = 1, text: str = CHAPTER) -> Chapter:
-    path = folder / f"0{number}_small.md"
-    path.write_text(text)
-    return Chapter(path)
+CHAPTER = small_text('dataset = ""', AFTER)
 
 
 def test_what_cannot_run_is_left_out_with_a_note(tmp_path: Path) -> None:
-    chapter = small(tmp_path)
+    chapter = small_chapter(tmp_path, CHAPTER)
     assert len(chapter.code) == 2
     cut = Chapter(chapter.path, frozenset({"ratings"}))
     assert cut.code == ['dataset = ""']
@@ -251,8 +235,8 @@ def test_chapters_without_the_parameter_are_left_out(
     shop: Path, tmp_path: Path
 ) -> None:
     own = Edition(load_dataset(shop))
-    other = CHAPTER.replace('dataset = ""', "load_movielens()")
-    chapters = [small(tmp_path), small(tmp_path, 2, other)]
+    other = small_text("load_movielens()", AFTER)
+    chapters = [small_chapter(tmp_path, CHAPTER), small_chapter(tmp_path, other, 2)]
     (kept,) = fitting(chapters, own)
     assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata"})
     assert left_out(chapters, own) == "left out: chapter 2 needs MovieLens"
@@ -266,7 +250,7 @@ def test_chapters_without_the_parameter_are_left_out(
 
 
 def test_the_readers_files_are_part_of_the_fingerprint(tmp_path: Path) -> None:
-    chapter = small(tmp_path)
+    chapter = small_chapter(tmp_path, CHAPTER)
     hashes = [{}, {"data items.csv": "a" * 64}, {"data items.csv": "b" * 64}]
     lock = ROOT / "requirements.lock"
     found = [

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
+from safetensors.numpy import save_file
+from small_chapters import small_chapter, small_text
 
+from book.pipeline.build import prepare
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
 from book.pipeline.printing.pages import ledger
 from book.pipeline.results import Results
@@ -35,6 +38,7 @@ from recsys_lib.embeddings.own import (
     find_models,
     shorter,
 )
+from recsys_lib.embeddings.tokens import load_tokenizer
 from recsys_lib.serving import movielens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,31 +206,14 @@ def test_the_service_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None
         movielens.main()
 
 
-CHAPTER = """\
----
-kernelspec: {name: python3, display_name: Python 3}
----
-
-# 1. A chapter
-
-```{code-cell} ipython3
-:tags: [parameters]
-
-models = ""
-```
-
+AFTER = """\
 ```{code-cell} ipython3
 :tags: [needs-bert]
 
 heads = 4
 ```
 """
-
-
-def small(folder: Path, number: int = 1, text: str = CHAPTER) -> Chapter:
-    path = folder / f"0{number}_small.md"
-    path.write_text(text)
-    return Chapter(path)
+CHAPTER = small_text('models = ""', AFTER)
 
 
 def test_an_edition_names_its_models(tiny_folder: Path, copied: Path) -> None:
@@ -257,15 +244,15 @@ def test_data_and_models_make_one_edition(tiny_folder: Path, tmp_path: Path) -> 
     told = note(both, [])
     assert f"on your data: ml-100k and your model: {tiny_folder.name}" in told
     with pytest.raises(BookError, match="DATASET, MODELS: left out: chapter 1 takes"):
-        fitting([small(tmp_path)], both)
+        fitting([small_chapter(tmp_path, CHAPTER)], both)
 
 
 def test_parts_that_need_a_bert_are_left_out_of_others(
     copied: Path, tmp_path: Path
 ) -> None:
     chapters = [
-        small(tmp_path),
-        small(tmp_path, 2, CHAPTER.replace('models = ""', "x = 1")),
+        small_chapter(tmp_path, CHAPTER),
+        small_chapter(tmp_path, small_text("x = 1", AFTER), 2),
     ]
     (kept,) = fitting(chapters, Edition(models=(find_model(str(copied)),)))
     assert len(kept.code) == 2
@@ -274,6 +261,26 @@ def test_parts_that_need_a_bert_are_left_out_of_others(
     assert cut.code == ['models = ""']
     assert NEEDS["bert"] in cut.prose[-1][1]
     assert left_out(chapters, edition) == "left out: chapter 2 takes no other model"
+
+
+def test_a_chapter_may_need_a_bert_as_a_whole(copied: Path, tmp_path: Path) -> None:
+    text = CHAPTER.replace("[parameters]", "[parameters, needs-bert]")
+    chapters = [small_chapter(tmp_path, x, i) for i, x in enumerate([CHAPTER, text], 1)]
+    of_bert = Edition(models=(find_model(str(copied)),))
+    assert [x.number for x in fitting(chapters, of_bert)] == ["01", "02"]
+    other = Edition(models=(find_model(str(configure(copied, model_type="t5"))),))
+    assert [x.number for x in fitting(chapters, other)] == ["01"]
+    assert left_out(chapters, other).startswith("left out: chapter 2 needs a BERT")
+
+
+def test_a_table_is_refused_in_a_sentence(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_folder / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "model2vec"}')
+    n_tokens = load_tokenizer(tiny_folder, 16).get_vocab_size()
+    table = np.ones((n_tokens, 4), np.float32)
+    save_file({"embeddings": table}, tmp_path / "model.safetensors")
+    with pytest.raises(BookError, match=r"^MODELS: the first model must have layers"):
+        prepare(f"'{tmp_path}'")
 
 
 def test_the_ledger_names_the_models() -> None:
