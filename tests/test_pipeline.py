@@ -550,6 +550,8 @@ def claim(rule: str, **more: str) -> Claim:
         ("ch4.a > 1 and ch1.left_out + 1 > ch4.a", State.NOT_RECORDED),
         ("ch4.a > 9 and ch1.left_out > 1", State.FALLS),
         ("ch4.a / 0 > 1", State.FALLS),
+        ("ch4.a - 2 > -margin * ch4.a", State.STANDS),
+        ("ch4.a - 2.21 > -margin * ch4.a", State.FALLS),
         ("", State.NO_RULE),
     ],
 )

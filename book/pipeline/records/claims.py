@@ -12,6 +12,7 @@ import yaml
 
 from book.pipeline.chapters import BookError
 from book.pipeline.results import Results
+from recsys_lib.metrics.intervals import MARGIN
 
 VERDICTS = ("holds", "holds if", "does not hold", "not checkable")
 _OPERATORS: dict[type, Callable[..., Any]] = {
@@ -257,6 +258,8 @@ def _value(node: ast.expr, results: Results) -> Any:
             return constant
         case ast.Attribute():
             return results.get(ast.unparse(node))
+        case ast.Name(id="margin"):
+            return MARGIN
         case ast.BoolOp(op=op, values=values):
             parts = [_value(v, results) for v in values]
             decides = isinstance(op, ast.Or)  # whatever the others are
