@@ -124,7 +124,7 @@ def paired_p(
     n_flips: int = 9999,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value of "a and b have the same mean", by a paired randomisation test.
+    """Two-sided p-value of "both means are equal", by a paired randomisation test.
 
     The sign of each unit's difference is drawn anew; p is the share of draws whose mean
     is at least as far from 0 as the mean found, which counts as one of them.
@@ -205,8 +205,8 @@ def draws_p(values: npt.ArrayLike, *, test_share: float) -> float:
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """p-values corrected for their number by Holm's step-down method.
 
-    Rejecting each whose corrected value is at most .05 makes a false rejection among all
-    of them with a probability of at most .05.
+    Rejecting those whose corrected value is at most .05 makes one or more false
+    rejections with a probability of at most .05.
 
     Args:
         p_values: Name -> p-value in [0, 1].
