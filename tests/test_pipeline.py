@@ -97,6 +97,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "chapters/01_small.md").write_text(CHAPTER)
     (tmp_path / "book/intro.md").write_text("# A book\n\nIt says {record}`ch1.mean`.\n")
     (tmp_path / "book/references.bib").write_text("")
+    (tmp_path / "book/decisions.yml").write_text("cases: []\nmachines: {}\n")
     (tmp_path / "book/claims.yml").write_text(CLAIM)
     toc = {
         "format": "jb-book",

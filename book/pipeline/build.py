@@ -8,6 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
+from book.pipeline.printing.first_page import (
+    decision_table,
+    load_cases,
+    machine_table,
+)
 from book.pipeline.printing.pages import ledger, provenance
 from book.pipeline.printing.render import digest, is_printed, render, swap
 from book.pipeline.printing.stage import check_prose, stage
@@ -34,6 +39,7 @@ from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.machine import describe_machine
 
 RECORDED = "book/results"
+DECISIONS = "book/decisions.yml"
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,11 @@ def _stage(
     note = edition.note(own, select_chapters(root)) if own else ""
     table = "" if own else recorded_table(results, recorded)
     machine = describe_machine()
+    cases, compared = load_cases(root / DECISIONS)
+    elsewhere = {name: run.results for name, run in recorded.items()}
     pages = {
+        "decisions": decision_table(cases, results),
+        "machines": machine_table(compared, results, elsewhere),
         "ledger": ledger(judgements, results, recorded),
         "provenance": provenance(measured.runs, machine, recorded=table, note=note),
     }
@@ -201,6 +211,7 @@ def check(root: Path) -> list[Claim]:
         for place, text in chapter.prose
     ]
     pages = sorted((root / "book").glob("*.md"))
+    pages.append(root / DECISIONS)
     texts += [(path.name, path.read_text()) for path in pages]
     claims = load_claims(root / "book/claims.yml")
     if faults := [fault for where, text in texts for fault in check_prose(where, text)]:

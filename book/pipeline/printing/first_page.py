@@ -1,0 +1,133 @@
+"""What the first page takes from the records: the decision table and the machines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from book.pipeline.chapters import BookError
+from book.pipeline.printing.prose import citations
+from book.pipeline.records.claims import Claim, State, judge
+from book.pipeline.results import Results
+
+
+@dataclass(frozen=True)
+class Option:
+    """What to build in a case, and what supports it.
+
+    Attributes:
+        build: The advice.
+        gain: What it gains, with citations of records.
+        time: What it costs in a request, with citations.
+        where: Link to the section.
+        when: Rule over records, as of a claim; empty for the advice that remains.
+    """
+
+    build: str
+    gain: str
+    time: str
+    where: str
+    when: str = ""
+
+    def is_measured(self, results: Results) -> bool:
+        """Whether the run holds each record that it cites."""
+        texts = f"{self.build}\n{self.gain}\n{self.time}"
+        cited = (citation.partition(":")[0] for _, _, citation in citations(texts))
+        return all(results.get(name) is not None for name in cited)
+
+    def applies(self, results: Results) -> bool:
+        """Whether the records support it, and the run holds what it cites."""
+        rule = Claim(self.where, "", self.build, "holds", "", rule=self.when)
+        stands = not self.when or judge(rule, results) is State.STANDS
+        return stands and self.is_measured(results)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reader's case and the options in their order: the first that applies is shown."""
+
+    case: str
+    options: Sequence[Option]
+
+
+def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
+    """Read `decisions.yml`: the cases, and what the machines are compared in.
+
+    Returns:
+        The cases, and for each row of the table of machines its citation.
+
+    Raises:
+        BookError: For an unknown or missing field.
+    """
+    content = yaml.safe_load(path.read_text())
+    try:
+        cases = [
+            Case(one["case"], [Option(**option) for option in one["options"]])
+            for one in content["cases"]
+        ]
+        return cases, dict(content["machines"])
+    except (TypeError, KeyError) as error:
+        raise BookError(f"{path.name}: {error}") from error
+
+
+def decision_table(cases: Sequence[Case], results: Results) -> str:
+    """Markdown table: case, what to build, gain, milliseconds, section.
+
+    A case that this run did not measure is named below the table.
+    """
+    rows, missing = [], []
+    for case in cases:
+        chosen = next((x for x in case.options if x.applies(results)), None)
+        if chosen is None:
+            missing.append(case.case)
+            continue
+        cells = (case.case, chosen.build, chosen.gain, chosen.time, chosen.where)
+        rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
+    left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
+    lines = "\n".join(rows)
+    return f"""\
+:::{{div}} decisions
+
+| Your case | Build this | Gain | Time of a request | Section |
+|---|---|---|---|---|
+{lines}
+
+:::
+{left}"""
+
+
+def machine_table(
+    rows: Mapping[str, str], here: Results, recorded: Mapping[str, Results]
+) -> str:
+    """Markdown table: the same measurements on this run and on each recorded machine.
+
+    Args:
+        rows: What is measured -> citation of its record.
+        here: This run.
+        recorded: The recorded runs by name.
+    """
+    runs = {"this run": here, **recorded}
+    head = " | ".join(f"{name}: {_machine(run.facts)}" for name, run in runs.items())
+    lines = [
+        f"| {what} | {' | '.join(_shown(run, cited) for run in runs.values())} |"
+        for what, cited in rows.items()
+    ]
+    rule = "---|" * (len(runs) + 1)
+    return "\n".join([f"| Median in ms | {head} |", f"|{rule}", *lines, ""])
+
+
+def _shown(run: Results, citation: str) -> str:
+    try:
+        return run.text(citation)
+    except BookError:
+        if "recorded" in run.facts or run.facts.get("absent"):
+            return "–"
+        raise
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    gpu = f", {facts['gpu']}" if facts["gpu"] else ""
+    date = f", {facts['date']}" if "date" in facts else ""
+    return f"{facts['cpu']}, {facts['cores']} cores{gpu}{date}"

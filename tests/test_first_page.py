@@ -1,0 +1,86 @@
+"""The first page: its table of decisions and its table of machines."""
+
+from pathlib import Path
+
+import pytest
+
+from book.pipeline.build import DECISIONS
+from book.pipeline.chapters import BookError
+from book.pipeline.printing.first_page import (
+    Case,
+    Option,
+    decision_table,
+    load_cases,
+    machine_table,
+)
+from book.pipeline.records.claims import cited
+from book.pipeline.records.compare import load_recorded
+from book.pipeline.results import Results
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = {"value": 2.0, "low": 1.5, "high": 2.5, "n": 9, "unit": "ms", "timed": True}
+MACHINE = {"cpu": "A", "cores": 2, "gpu": ""}
+HERE = Results({"ch1": {"a": RECORD, "b": {**RECORD, "value": 3.0}}}, MACHINE)
+WITH = Option("model", "{interval}`ch1.a:.1f`", "{record}`ch1.a` ms", "[1](x)")
+
+
+def test_the_first_option_that_the_records_support_is_shown() -> None:
+    no = Option("nothing", "none", "0", "[1](x)", when="ch1.a.low > ch1.b.low")
+    table = decision_table([Case("New items", [no, WITH])], HERE)
+    row = "| New items | model | {interval}`ch1.a:.1f` | {record}`ch1.a` ms | [1](x) |"
+    assert row in table.splitlines()
+    assert "nothing" not in table
+    assert "Not measured" not in table
+
+
+def test_a_case_without_its_records_is_named_below_the_table() -> None:
+    readers = Results({"ch1": {}}, {**MACHINE, "dataset": "shop"})
+    table = decision_table([Case("New items", [WITH])], readers)
+    assert "Not measured in this run: New items." in table
+    assert "model" not in table
+
+
+def test_a_record_that_the_book_lacks_is_an_error() -> None:
+    wrong = Option("model", "{record}`ch1.c`", "", "")
+    with pytest.raises(BookError, match=r"no record 'ch1.c'"):
+        decision_table([Case("New items", [wrong])], HERE)
+
+
+def test_machines_stand_side_by_side() -> None:
+    there = Results({"ch1": {}}, {**MACHINE, "gpu": "G", "date": "1", "recorded": "r"})
+    table = machine_table({"one text": "ch1.a:.2f"}, HERE, {"r": there})
+    assert "| Median in ms | this run: A, 2 cores | r: A, 2 cores, G, 1 |" in table
+    assert "| one text | 2.00 | – |" in table
+    with pytest.raises(BookError, match="no record 'ch1.c'"):
+        machine_table({"one text": "ch1.c"}, HERE, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("cases: []", "machines"),
+        ("cases: [{case: a, options: [{build: b}]}]\nmachines: {}", "missing"),
+        ("cases: [{case: a, options: [{size: 1}]}]\nmachines: {}", "size"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "decisions.yml").write_text(text)
+    with pytest.raises(BookError, match=f"decisions.yml: .*{fault}"):
+        load_cases(tmp_path / "decisions.yml")
+
+
+def test_the_book_s_table_answers_every_case_on_the_recorded_run() -> None:
+    cases, compared = load_cases(ROOT / DECISIONS)
+    run = load_recorded(ROOT / "book/results")["amd-epyc-2-cores"]
+    assert "Not measured" not in decision_table(cases, run)
+    assert len(cases) >= 8
+    for case in cases:
+        assert case.options[-1].when == "" or len(case.options) > 1
+    assert all("–" not in line for line in machine_table(compared, run, {}).split("\n"))
+
+
+def test_no_rule_of_the_table_is_empty_of_records() -> None:
+    cases, _ = load_cases(ROOT / DECISIONS)
+    rules = [option.when for case in cases for option in case.options if option.when]
+    assert rules
+    assert all(cited(rule) for rule in rules)
