@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys_lib.arrays import Float32Array
-from recsys_lib.artifacts import cache_arrays, hashes_of
+from recsys_lib.artifacts import cache_arrays
 from recsys_lib.embeddings import carried
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.own import OwnModel, find_models
@@ -121,8 +121,8 @@ def _e5(_: str) -> Rung:
 def _own(model: OwnModel, number: int, device: str) -> Rung:
     encoder = load_encoder(model.folder, device=device)
     layers = 0 if isinstance(encoder, StaticEncoder) else _layers(model)
-    identity, how = hashes_of(model.folder), _reading(encoder)
-    return Rung(f"own_{number}", model.name, layers, how, encoder, identity)
+    how = _reading(encoder)
+    return Rung(f"own_{number}", model.name, layers, how, encoder, model.sha256)
 
 
 def _layers(model: OwnModel) -> int:

@@ -46,7 +46,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Case:
-    """A reader's case and the options in their order: the first that applies is shown."""
+    """A reader's case and its options; the first that applies is shown."""
 
     case: str
     options: Sequence[Option]

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 
 from recsys_lib.arrays import Float32Array
 from recsys_lib.embeddings.engines.converted import run_batches
-from recsys_lib.embeddings.engines.onnxruntime import load_session
+from recsys_lib.embeddings.engines.onnxruntime import Sessions
 from recsys_lib.embeddings.pooling import Dense, Pooling, pool
 from recsys_lib.embeddings.tokens import Tokens
 from recsys_lib.extras import needs
@@ -41,9 +40,8 @@ class OnnxFileNetwork:
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
         self._file, self._n_threads = file, n_threads or usable_cores()
-        self._sessions: dict[int, Any] = {}
-        self._loading = Lock()
-        session = self._session(self._n_threads)
+        self._sessions = Sessions(file)
+        session = self._sessions.load(self._n_threads)
         self._inputs = {x.name for x in session.get_inputs()}
         if unknown := self._inputs - _INPUTS:
             got = f"got {', '.join(sorted(unknown))} in {file}"
@@ -103,7 +101,7 @@ class OnnxFileNetwork:
         return list(graph.initializer)
 
     def _run(self, tokens: Tokens, n_threads: int) -> Float32Array:
-        session = self._sessions.get(n_threads) or self._session(n_threads)
+        session = self._sessions.load(n_threads)
         feed = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(tokens.ids)
@@ -111,10 +109,3 @@ class OnnxFileNetwork:
             positions = np.arange(tokens.ids.shape[1])
             feed["position_ids"] = np.broadcast_to(positions, tokens.ids.shape).copy()
         return np.asarray(session.run([self._output], feed)[0], dtype=np.float32)
-
-    def _session(self, n_threads: int) -> Any:
-        """Load the model once for each number of threads; each copy holds weights."""
-        with self._loading:
-            if n_threads not in self._sessions:
-                self._sessions[n_threads] = load_session(self._file, n_threads)
-            return self._sessions[n_threads]

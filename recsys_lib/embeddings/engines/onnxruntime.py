@@ -41,9 +41,9 @@ class OnnxNetwork:
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
         self._file, self._n_threads = file, n_threads or usable_cores()
-        self._sessions: dict[int, Any] = {}
-        self._loading = threading.Lock()
-        self._facts = self._session(self._n_threads).get_modelmeta().custom_metadata_map
+        self._sessions = Sessions(file)
+        meta = self._sessions.load(self._n_threads).get_modelmeta()
+        self._facts = meta.custom_metadata_map
 
     @property
     def dim(self) -> int:
@@ -87,20 +87,33 @@ class OnnxNetwork:
         return run_batches(run, batches, self._n_threads)
 
     def _run(self, tokens: Tokens, output: str, n_threads: int) -> Float32Array:
-        session = self._sessions.get(n_threads) or self._session(n_threads)
+        session = self._sessions.load(n_threads)
         feed = {"ids": tokens.ids, "mask": tokens.mask}
         return np.asarray(session.run([output], feed)[0])
 
-    def _session(self, n_threads: int) -> Any:
-        """Load the model once for each number of threads; each copy holds weights."""
+
+class Sessions:
+    """The sessions of an ONNX file; thread-safe.
+
+    It is loaded once for each number of threads, and each copy holds the weights.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._loaded: dict[int, Any] = {}
+        self._loading = threading.Lock()
+
+    def load(self, n_threads: int) -> Any:
+        """Return the session of that many threads, which spin for the next pass."""
+        if session := self._loaded.get(n_threads):
+            return session
         with self._loading:
-            if n_threads not in self._sessions:
-                self._sessions[n_threads] = load_session(self._file, n_threads)
-            return self._sessions[n_threads]
+            if n_threads not in self._loaded:
+                self._loaded[n_threads] = _load_session(self._file, n_threads)
+            return self._loaded[n_threads]
 
 
-def load_session(file: Path, n_threads: int) -> Any:
-    """Load an ONNX file for a number of threads, which spin for the next pass."""
+def _load_session(file: Path, n_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.log_severity_level = 3
