@@ -13,7 +13,7 @@ import pytest
 
 from book.pipeline.__main__ import main
 from book.pipeline.build import only_one
-from book.pipeline.chapters import BookError, find_chapters
+from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.printing.prose import bare_numerals, pictures_without_text
 from book.pipeline.records.claims import (
     Claim,
@@ -28,7 +28,9 @@ from book.pipeline.records.claims import (
 )
 from book.pipeline.results import Results
 from book.pipeline.running import edition
+from book.pipeline.running.execute import Run
 from book.pipeline.running.fetch import fetch_data, unpack
+from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import hashes_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -664,6 +666,65 @@ def test_data_are_checked_before_they_are_kept(
     with pytest.raises(BookError, match="could not download no-such-package"):
         fetch_data(tmp_path / "data")
     assert fetch_data(ROOT / "data") is False
+
+
+@pytest.mark.parametrize(
+    ("stranger", "refusal"),
+    [
+        ("01_small-Copy1.md", "two chapters have the number 01: .*01_small-Copy1.md"),
+        ("01_small (copy).md", r"two chapters have the number 01: .*01_small \(copy\)"),
+        ("small.md", "small.md is no chapter, which are named NN_name.md"),
+        ("1_small.md", "1_small.md is no chapter"),
+        ("01_small.md~", "01_small.md~ is no chapter"),
+        ("01_small.md.bak", "01_small.md.bak is no chapter"),
+        ("02_notes.ipynb", "02_notes.ipynb is no chapter"),
+    ],
+)
+def test_a_copy_or_a_stranger_among_the_chapters_is_refused(
+    tmp_path: Path, stranger: str, refusal: str
+) -> None:
+    for name in ("01_small.md", stranger):
+        (tmp_path / name).write_text(CHAPTER)
+    with pytest.raises(BookError, match=refusal):
+        find_chapters(tmp_path)
+
+
+def test_hidden_files_and_folders_among_the_chapters_are_ignored(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "01_small.md").write_text(CHAPTER)
+    (tmp_path / ".01_small.md.swp").write_text("")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints/01_small-checkpoint.md").write_text(CHAPTER)
+    assert [chapter.stem for chapter in find_chapters(tmp_path)] == ["01_small"]
+
+
+def test_a_copy_is_refused_before_a_process_starts(
+    project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(
+        project / "chapters/01_small.md", project / "chapters/01_small-Copy1.md"
+    )
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert main(["build", "--profile", "smoke", "--chapters", "01"]) == 1
+    assert "two chapters have the number 01" in capfd.readouterr().err
+
+
+def test_a_process_that_runs_one_chapter_starts_no_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "chapters/02_more.md").write_text(CHAPTER.replace("# 1.", "# 2."))
+    chapters, ran = find_chapters(project / "chapters"), []
+
+    def execute(chapter: Chapter, *_: object, **__: object) -> Run:
+        ran.append(chapter.number)
+        raise BookError("enough")
+
+    monkeypatch.setattr("book.pipeline.running.runs.execute", execute)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(BookError, match="enough"):
+        run_chapters(chapters, SMOKE, project, hardware="a part")
+    assert ran == ["01", "02"]
 
 
 def test_a_book_needs_a_chapter(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A chapter as the press sees it: a MyST notebook with parameters and code cells."""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -16,6 +17,7 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the median, so no dislikes are known",
 }
+_NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
 
@@ -126,12 +128,31 @@ def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Note
 def find_chapters(folder: Path) -> list[Chapter]:
     """Return the chapters of `folder` in reading order.
 
+    Hidden files and folders, such as JupyterLab's .ipynb_checkpoints, are ignored.
+
     Raises:
-        BookError: If there is none.
+        BookError: If there is none, two have the same number, or another file lies
+            among them, such as a copy or a backup.
     """
-    paths = sorted(folder.glob("[0-9][0-9]_*.md"))
+    files = [x for x in folder.glob("[!.]*") if x.is_file()]
+    paths = sorted(x for x in files if _NAME.fullmatch(x.name))
     if not paths:
         raise BookError(f"no chapter NN_name.md in {folder}")
+    by_number: dict[str, list[str]] = {}
+    for path in paths:
+        by_number.setdefault(path.name[:2], []).append(path.name)
+    strangers = [x.name for x in files if x not in paths]
+    faults = [
+        f"two chapters have the number {number}: {', '.join(names)}; rename one"
+        for number, names in by_number.items()
+        if len(names) > 1
+    ]
+    faults += [
+        f"{name} is no chapter, which are named NN_name.md: rename it or move it away"
+        for name in sorted(strangers)
+    ]
+    if faults:
+        raise BookError("\n".join(f"{folder}: {fault}" for fault in faults))
     return [_chapter(path, path.stat().st_mtime_ns) for path in paths]
 
 

@@ -48,7 +48,8 @@ def run_chapters(
         root: Of the project.
         again: Numbers of chapters that run even if nothing changed.
         prepare: Called once before the first chapter runs, if any has to.
-        hardware: Class of the machine, if this process may use only a part of it.
+        hardware: Class of the machine, if this process is one of several that share it;
+            it then starts no others.
 
     Raises:
         BookError: Before anything runs, if a chapter does not take the parameters; at
@@ -57,8 +58,14 @@ def run_chapters(
     check_parameters(chapters, parameters)
     late = [c for c in chapters if c.reads_records]
     first = [c for c in chapters if c not in late]
-    hardware = hardware or describe_machine().hardware_class
-    order = _Order(parameters, root, again, cache(prepare), hardware)
+    order = _Order(
+        parameters,
+        root,
+        again,
+        cache(prepare),
+        hardware or describe_machine().hardware_class,
+        side_by_side=parameters["profile"] == "smoke" and not hardware,
+    )
     runs, faults = order.run(first)
     if late and not faults:
         more, faults = order.run(late, order.save_records(late[0]))
@@ -105,6 +112,7 @@ class _Order:
     again: Collection[str]
     prepare: Callable[[], object]
     hardware: str
+    side_by_side: bool
 
     @cached_property
     def store(self) -> Path:
@@ -131,7 +139,7 @@ class _Order:
                 print_line(f"{chapter.stem}: unchanged, {wanted[chapter].digest}")
         if changed:
             self.prepare()
-        if self.parameters["profile"] == "smoke" and len(changed) > 1:
+        if self.side_by_side and len(changed) > 1:
             faults = self._run_side_by_side(changed)
             runs = {c: load_run(self.store, c) for c in chapters}
             return {c: run for c, run in runs.items() if run}, faults
