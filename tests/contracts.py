@@ -83,15 +83,22 @@ class IndexContract:
         assert (np.diff(found.scores, axis=1) <= 0).all()
         assert [sorted(row) for row in found.items.tolist()] == [sorted(self.ids)] * 2
 
-    def test_empty_slots_follow_the_last_item(self, make_index):
-        found = make_index(self.vectors[:2], self.ids[:2]).search(self.vectors[:1], 4)
-        assert set(found.items[0, :2].tolist()) == {30, 10}
-        assert found.items[0, 2:].tolist() == [-1, -1]
-        assert np.isneginf(found.scores[0, 2:]).all()
+    @pytest.mark.parametrize("k", [2, 4, 10**9, np.int64(4), np.uint8(4)])
+    def test_a_search_for_more_than_there_are_finds_them_all(self, make_index, k):
+        found = make_index(self.vectors[:2], self.ids[:2]).search(self.vectors[:1], k)
+        assert sorted(found.items[0].tolist()) == [10, 30]
+        assert found.scores.shape == (1, 2)
 
-    def test_an_empty_index_answers_with_empty_slots(self, make_index):
+    def test_an_empty_index_finds_nothing(self, make_index):
         found = make_index(self.vectors[:0], self.ids[:0]).search(self.vectors[:1], 2)
-        assert found.items.tolist() == [[-1, -1]]
+        assert found.items.shape == found.scores.shape == (1, 0)
+
+    def test_k_is_a_whole_number_of_at_least_one(self, make_index):
+        index = make_index(self.vectors, self.ids)
+        with pytest.raises(TypeError, match="float"):
+            index.search(self.vectors, 2.5)
+        with pytest.raises(ValueError, match="k must be >= 1; got -1"):
+            index.search(self.vectors, np.int64(-1))
 
     def test_what_is_added_is_found_and_what_is_removed_is_not(self, make_index):
         index = make_index(self.vectors[:4], self.ids[:4])

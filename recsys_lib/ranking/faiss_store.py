@@ -108,7 +108,7 @@ class VectorStore:
         return remaining
 
     def search(self, queries: Float32Array, k: int, effort: float | None) -> _Found:
-        """Find the k nearest, best first; slot -1 where fewer than k are present."""
+        """Find the k nearest, best first; k is at most `n_present`."""
         n_slots = self.present.size
         width = _CANDIDATES_PER_RESULT.get(self.kind, n_slots) * max(k, 10)
         if effort is not None and self.kind in _CANDIDATES_PER_RESULT:

@@ -6,6 +6,7 @@ quarter of the bytes. `binary` compares sign bits, then ranks a shortlist exactl
 `binary` and `hnsw` vectors of equal length, such as unit vectors: both ignore length.
 """
 
+import operator
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -54,35 +55,31 @@ class Index:
 
         Args:
             queries: (n_queries, dim).
-            k: At least 1. If the index has fewer items, empty slots (id -1, score
-                -inf) follow them: a catalogue may shrink between two requests.
+            k: At least 1; an index with fewer items returns them all.
             effort: Fraction of the items that `binary` shortlists and `hnsw` keeps as
                 candidates, in (0, 1]; at 1 both give the results of `flat`. None means
                 13 max(k, 10) and 7 max(k, 10) items. `flat` and `int8` ignore it.
 
         Returns:
-            Ids and inner products. Those of `int8` have an error of at most
+            Ids and inner products, each (n_queries, min(k, items)). Those of `int8` have an error of at most
             sum(|query| * range) / 510, where the range of each dimension is that of
             the first vectors added.
 
         Raises:
+            TypeError: If k is not an integer.
             ValueError: If k, effort or the shape of queries is out of range, or
                 queries are not finite.
         """
         rows = _float32_rows(queries, self.dim)
-        if k < 1:
+        if (wanted := operator.index(k)) < 1:
             raise ValueError(f"k must be >= 1; got {k}")
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
-        if not (len(rows) and self._store.n_present):
-            shape = len(rows), k
-            return TopN(np.full(shape, -1), np.full(shape, -np.inf, np.float32))
-        scores, slots = self._store.search(rows, k, effort)
-        items = self._ids[slots]
-        if np.minimum.reduce(slots, axis=None) < 0:
-            empty = slots < 0
-            items[empty], scores[empty] = -1, -np.inf
-        return TopN(items, scores)
+        shape = len(rows), min(wanted, self._store.n_present)
+        if 0 in shape:
+            return TopN(np.empty(shape, np.int64), np.empty(shape, np.float32))
+        scores, slots = self._store.search(rows, shape[1], effort)
+        return TopN(self._ids[slots], scores)
 
     def add(self, ids: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
         """Add items; `int8` clips values outside the range of the first vectors added.
