@@ -20,8 +20,10 @@ PYTHON ?= python3
 
 # An active virtual or conda environment is used; otherwise .venv is made.
 ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
-PY := $(ENV)/bin/python
-READY := $(ENV)/.recsys-book-ready
+PY := "$(ENV)/bin/python"
+empty :=
+space := $(empty) $(empty)
+READY := $(subst $(space),\$(space),$(ENV))/.recsys-book-ready
 export PYTHONUNBUFFERED := 1
 # Waiting threads sleep, and BLAS has one: spinning pools take cores from each other.
 export OMP_WAIT_POLICY := PASSIVE
@@ -51,14 +53,14 @@ help:
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.lock
-	@test -x $(PY) || $(PYTHON) -m venv $(ENV)
+	@test -x $(PY) || $(PYTHON) -m venv "$(ENV)"
 	@$(PY) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
 	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
 	@$(PY) -m pip check
-	@touch $@
+	@touch "$(ENV)/.recsys-book-ready"
 
 data: $(READY)
 	@$(PY) -m book.pipeline data
@@ -94,8 +96,8 @@ check: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(ENV)/bin/lint-imports --no-logo --no-cache
-	$(ENV)/bin/codespell
+	"$(ENV)/bin/lint-imports" --no-logo --no-cache
+	"$(ENV)/bin/codespell"
 	$(PY) -m book.pipeline check
 
 bench: data

@@ -6,6 +6,7 @@ artifact is never returned. A damaged one is made again. Two processes may make 
 artifact at the same time.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ from recsys_lib.imports import code_of
 from recsys_lib.machine import describe_machine
 
 _LIST = "files.json"
+_UNWRITABLE = (  # numbers of the errors of a folder that cannot be written
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOSPC, errno.EDQUOT),
+)
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".onnx", ".onnx_data", ".model")
 
 
@@ -50,6 +55,7 @@ def cache_files(
         A folder whose files are, byte for byte, those that `make` wrote.
 
     Raises:
+        OSError: If the cache cannot be written, naming RECSYS_CACHE.
         TypeError: If an input is neither an array of numbers nor a JSON value.
         ValueError: If `make` is not defined in a file, but in a notebook for example.
     """
@@ -60,6 +66,19 @@ def _cached(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     home = cache_folder() / kind / key
     if _is_whole(home):
         return home
+    try:
+        return _made(home, make)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise OSError(
+            f"the cache {cache_folder()} must be a folder that can be written and has "
+            f"space; got: {error}. RECSYS_CACHE=<folder> names another one."
+        ) from error
+
+
+def _made(home: Path, make: Callable[[Path], object]) -> Path:
+    key = home.name
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="part-") as part:
         made = Path(part) / key
@@ -105,7 +124,7 @@ def cache_arrays(
 def cache_folder() -> Path:
     """Folder of the cache: $RECSYS_CACHE, or else ~/.cache/recsys_lib on Linux."""
     usual = user_cache_path("recsys_lib", appauthor=False)
-    return Path(os.environ.get("RECSYS_CACHE") or usual)
+    return Path(os.environ.get("RECSYS_CACHE") or usual).expanduser()
 
 
 def sha256_of(file: Path) -> str:

@@ -1,7 +1,9 @@
+import errno
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +206,38 @@ def test_arrays_come_back_with_the_seconds_of_their_making(cache):
     assert len(calls) == 1
     cache_arrays("vectors", ["y"], make)
     assert len(calls) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("RECSYS_CACHE", str(file / "inside"))
+    with pytest.raises(
+        OSError,
+        match=r"the cache .*file/inside must be a folder .*"
+        r"RECSYS_CACHE=<folder> names another",
+    ):
+        cache_files("models", ["x"], writes("one"))
+
+
+def test_a_full_disk_is_named_and_nothing_half_is_left(cache):
+    def full(folder):
+        (folder / "a.txt").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"has space; got: .*No space left on device"):
+        cache_files("models", ["x"], full)
+    assert not list((cache / "models").iterdir())
+
+
+def test_another_error_of_what_is_made_is_passed_on(cache):
+    def missing(folder):
+        raise FileNotFoundError("no weights")
+
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        cache_files("models", ["x"], missing)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch):
+    monkeypatch.setenv("RECSYS_CACHE", "~/kept")
+    assert cache_folder() == Path.home() / "kept"

@@ -26,6 +26,7 @@ from book.pipeline.records.compare import print_comparison, record_run
 from book.pipeline.running import edition
 from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
+from recsys_lib.arguments import is_verbose, sentence
 
 PROFILES = ("smoke", "standard", "full")
 # Parameters with an option of their own.
@@ -33,16 +34,30 @@ _OPTIONS = ("profile", "device", "dataset", "models")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, do it, and turn a BookError into a message and exit 1."""
+    """Parse the command line and do it; whatever fails ends in a message and exit 1.
+
+    With VERBOSE=1 in the environment, an error that is no BookError shows its trace.
+    """
     chosen = _parser().parse_args(arguments)
     try:
         _do(chosen, Path.cwd())
     except BookError as error:
-        made = chosen.verb in ("build", "check", "data")
-        print("\nThe book was not made." if made else "", file=sys.stderr)
-        print(error, file=sys.stderr)
+        print(f"{_before(chosen)}\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is stored.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if is_verbose():
+            raise
+        print(f"{_before(chosen)}\n{sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _before(chosen: argparse.Namespace) -> str:
+    made = chosen.verb in ("build", "check", "data")
+    return "\nThe book was not made." if made else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,9 +98,7 @@ class Results:
     @classmethod
     def load(cls, folder: Path) -> "Results":
         """Read what `save` wrote."""
-        files = {
-            path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")
-        }
+        files = {path.stem: _content(path) for path in folder.glob("*.json")}
         facts = files.pop("run", {})
         return cls(files, facts)
 
@@ -108,3 +106,13 @@ class Results:
         known = sorted(self.facts if key == "run" else self.records.get(key, {}))
         close = [k for k in known if k[:4] == name[:4]] or known[:8]
         return f"; {key} has {', '.join(close)}" if close else f"; {key} has none"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        content = error
+    if not isinstance(content, dict):
+        raise BookError(f"{path} must hold JSON as a build writes it; got {content}")
+    return content

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.embeddings.architecture import (
     Engine,
     check_architecture,
@@ -118,6 +119,7 @@ def load_encoder(
         has no engine.
 
     Raises:
+        TypeError: If a number of tokens or threads is no whole number.
         ValueError: If an option is out of its range, weights of the model are missing,
             the model asks for what is not implemented, or the carried weights are not
             those of the publication.
@@ -130,6 +132,9 @@ def load_encoder(
     22713216
     """
     engine, precision = resolve_options(engine, precision, device)
+    for name, value in (("max_length", max_length), ("n_threads", n_threads)):
+        if value is not None:
+            whole_number(name, value)
     if pooling not in (None, *POOLINGS):
         wanted = ", ".join(POOLINGS)
         raise ValueError(f"pooling must be one of {wanted}; got {pooling!r}")

@@ -1,6 +1,7 @@
 """Text to token ids, in batches of similar length."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from recsys_lib.arrays import IntArray
 from recsys_lib.embeddings.architecture import usable_positions
 from recsys_lib.extras import needs
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _VOCABULARIES = (  # of tokenisers older than tokenizer.json
     "vocab.txt",
     "vocab.json",
@@ -165,6 +167,7 @@ def strings(texts: Sequence[str]) -> list[str]:
 
     Raises:
         TypeError: If not given a sequence of str.
+        ValueError: If a text holds half a surrogate pair, which no encoding can write.
     """
     if isinstance(texts, str):
         raise TypeError(f"texts must be a sequence of str; got the str {texts[:40]!r}")
@@ -172,6 +175,9 @@ def strings(texts: Sequence[str]) -> list[str]:
     for i, text in enumerate(given):
         if not isinstance(text, str):
             raise TypeError(f"texts must be str; got {type(text).__name__} at {i}")
+        if not text.isascii() and (half := _SURROGATE.search(text)):
+            got = f"got {half[0]!r} at character {half.start()} of text {i}"
+            raise ValueError(f"texts must be Unicode, in whole surrogate pairs; {got}")
     return given
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.arrays import Float32Array, IntArray
 from recsys_lib.embeddings.pooling import Dense, Pooling
 from recsys_lib.embeddings.recipe import Prompts, Role
@@ -149,16 +150,16 @@ class Encoder:
             (n, dim) unit vectors in the order of the texts, whatever the batches.
 
         Raises:
-            TypeError: If not given a sequence of str.
-            ValueError: If batch_size is below 1, a text gives no token, or the role is
-                unknown.
+            TypeError: If not given a sequence of str, or batch_size is no whole number.
+            ValueError: If batch_size is below 1, a text gives no token or holds half a
+                surrogate pair, or the role is unknown.
 
         >>> from recsys_lib.embeddings.encoder import load_encoder
         >>> load_encoder().encode(["a film about a toy", "space opera"]).shape
         (2, 384)
         """
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        if batch_size is not None:
+            whole_number("batch_size", batch_size)
         given = strings(texts)
         if len(given) == 1:  # the rest would take a request 0.1 ms longer
             tokens = self.tokenize(given, role=role)

@@ -6,7 +6,6 @@ quarter of the bytes. `binary` compares sign bits, then ranks a shortlist exactl
 `binary` and `hnsw` vectors of equal length, such as unit vectors: both ignore length.
 """
 
-import operator
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.arrays import Float32Array, IntArray
 from recsys_lib.machine import huge_pages
 from recsys_lib.ranking.faiss_store import Kind, VectorStore, faiss
@@ -61,9 +61,9 @@ class Index:
                 13 max(k, 10) and 7 max(k, 10) items. `flat` and `int8` ignore it.
 
         Returns:
-            Ids and inner products, each (n_queries, min(k, items)). Those of `int8` have an error of at most
-            sum(|query| * range) / 510, where the range of each dimension is that of
-            the first vectors added.
+            Ids and inner products, each (n_queries, min(k, items)). Those of `int8`
+            have an error of at most sum(|query| * range) / 510, where the range of
+            each dimension is that of the first vectors added.
 
         Raises:
             TypeError: If k is not an integer.
@@ -71,8 +71,7 @@ class Index:
                 queries are not finite.
         """
         rows = _float32_rows(queries, self.dim)
-        if (wanted := operator.index(k)) < 1:
-            raise ValueError(f"k must be >= 1; got {k}")
+        wanted = whole_number("k", k)
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
         shape = len(rows), min(wanted, self._store.n_present)

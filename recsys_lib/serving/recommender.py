@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
@@ -150,5 +151,4 @@ class Recommender:
 def _check_request(sequence: Sequence[Any], k: int) -> None:
     if isinstance(sequence, str):
         raise TypeError(f"texts or ids must be a sequence of str; got str {sequence!r}")
-    if k < 1:
-        raise ValueError(f"k must be >= 1; got {k}")
+    whole_number("k", k)

@@ -40,6 +40,7 @@ with needs("serving"):
     )
     from pydantic_core import to_json
     from starlette.requests import ClientDisconnect
+    from starlette.types import Receive, Scope, Send
 
 
 MAX_BODY_BYTES = 1 << 20
@@ -171,7 +172,16 @@ async def _warm_up(recommender: Recommender, workers: int) -> None:
 
 
 class _BareRoute(APIRoute):
-    """Calls its endpoint with the request: 30 us faster than by injection."""
+    """Calls its endpoint with the request: 30 us faster than by injection.
+
+    Where it answers GET it also answers HEAD, which load balancers send; the server
+    leaves out the body.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD" and "GET" in (self.methods or ()):
+            scope = {**scope, "method": "GET"}
+        await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint

@@ -44,6 +44,19 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         _Server(config, app).run(sockets=[listener])
 
 
+def check_address(host: str, port: int) -> None:
+    """Check that a server could listen there, before anything is loaded for it.
+
+    Raises:
+        OSError: If the address is unknown, not of this machine or in use.
+    """
+    try:
+        listening_socket(host, port, backlog=1).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
 def listening_socket(host: str, port: int, *, backlog: int) -> socket.socket:
     """Open a listening socket whose connections send small answers without delay.
 
@@ -51,14 +64,15 @@ def listening_socket(host: str, port: int, *, backlog: int) -> socket.socket:
     Without it, an answer may wait 40 ms for the client's acknowledgement.
 
     Args:
-        host: Address to listen on.
+        host: Address to listen on, of IPv4 or IPv6.
         port: 0 for a free one.
         backlog: Most connections that wait to be accepted.
 
     Raises:
         OSError: If the address is not available.
     """
-    listener = socket.create_server((host, port), backlog=backlog)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=backlog)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -75,7 +89,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
-            print(f"listening on http://{host}:{port}", flush=True)
+            shown = f"[{host}]" if ":" in host else host
+            print(f"listening on http://{shown}:{port}", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._app.state.ready and sig == signal.SIGTERM:

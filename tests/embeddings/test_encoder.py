@@ -351,6 +351,19 @@ def test_refuses_carried_weights_that_were_changed(monkeypatch):
 def test_refuses_no_batch_and_no_strings(encoder):
     with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
         encoder.encode(TEXTS, batch_size=0)
+    with pytest.raises(TypeError, match="batch_size must be a whole number; got float"):
+        encoder.encode(TEXTS, batch_size=2.5)
+    with pytest.raises(
+        ValueError, match=r"whole surrogate pairs; got '\\ud800' at .* 3 of"
+    ):
+        encoder.encode(["fine", "ok \ud800"])
+    for name in ("n_threads", "max_length"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1; got -1"):
+            load_encoder(**{name: -1})
+        with pytest.raises(
+            TypeError, match=f"{name} must be a whole number; got float"
+        ):
+            load_encoder(**{name: 1.5})
     with pytest.raises(TypeError, match="must be a sequence of str"):
         encoder.encode("Toy Story")
     for texts in ([None], ["Toy Story", None]):  # one text takes a way of its own

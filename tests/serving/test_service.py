@@ -1,4 +1,5 @@
 import json
+import socket
 import sys
 import threading
 import time
@@ -232,9 +233,45 @@ def test_no_other_path_is_offered():
     }
 
 
-@pytest.mark.parametrize("options", [["--max-batch", "x"], ["--nothing"]])
-def test_wrong_options_end_the_command(monkeypatch, capsys, options):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-batch", "x"], "--max-batch"),
+        (["--max-batch", "0"], "--max-batch must be at least 1; got 0"),
+        (["--nothing"], "--nothing"),
+        (["--engine", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--max-queue", "-1"], "--max-queue must be at least 1; got -1"),
+        (["--deadline-ms", "nan"], "--deadline-ms must be above 0; got nan"),
+        (["--deadline-ms", "0"], "--deadline-ms must be above 0; got 0.0"),
+        (["--port", "99999"], r"--port must lie in [0, 65535]; got 99999"),
+    ],
+)
+def test_wrong_options_end_the_command_before_anything_is_loaded(
+    monkeypatch, capsys, options, said
+):
+    monkeypatch.setattr("recsys_lib.serving.movielens.load_movielens", None)
     monkeypatch.setattr(sys, "argv", ["service", *options])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert options[0] in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+
+
+def test_an_address_in_use_ends_the_command_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr("recsys_lib.serving.movielens.load_movielens", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        monkeypatch.setattr(sys, "argv", ["service", "--port", port])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert f"make serve: cannot listen on 127.0.0.1, port {port}" in ended.value.code
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+def test_probes_answer_head(client, path):
+    found = client.head(path)
+    assert (found.status_code, found.content) == (200, b"")
+
+
+def test_half_a_surrogate_pair_is_no_text(client):
+    body = b'{"text": "ok \\ud800"}'
+    assert client.post("/recommend", content=body).status_code == 422

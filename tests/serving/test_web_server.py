@@ -10,7 +10,12 @@ import httpx
 import pytest
 import uvicorn
 
-from recsys_lib.serving.web_server import DRAIN_GRACE_S, _Server, listening_socket
+from recsys_lib.serving.web_server import (
+    DRAIN_GRACE_S,
+    _Server,
+    check_address,
+    listening_socket,
+)
 
 HANG_S = 120  # longer than anything here takes on a busy machine
 SERVER = f"""
@@ -134,3 +139,21 @@ def test_a_port_in_use_is_refused():
         pytest.raises(OSError, match="in use"),
     ):
         listening_socket(*listener.getsockname(), backlog=1)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_it_listens_on_ipv6_where_the_machine_has_it():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no address ::1")
+    with listening_socket("::1", 0, backlog=1) as listener:
+        assert listener.family is socket.AF_INET6
+
+
+def test_an_address_that_cannot_be_had_is_named():
+    check_address("127.0.0.1", 0)
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1, port 80: "):
+        check_address("192.0.2.1", 80)
+    with pytest.raises(OSError, match=r"cannot listen on no\.such\.host, port 80: "):
+        check_address("no.such.host", 80)

@@ -50,13 +50,20 @@ class Run:
 
 
 def load_run(store: Path, chapter: Chapter) -> Run | None:
-    """Return the last good run of a chapter, or None if there is none."""
+    """Return the last good run of a chapter, or None if there is none, or a torso."""
     path = store / f"{chapter.stem}.json"
     if not path.exists():
         return None
-    stored = json.loads(path.read_text())
-    notebook = nbformat.from_dict(stored.pop("notebook"))
-    return Run(notebook, **stored)
+    try:
+        stored = json.loads(path.read_text())
+        notebook = nbformat.from_dict(stored.pop("notebook"))
+        nbformat.validate(notebook)
+        return Run(notebook, **stored)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        print_line(f"{chapter.stem}: {path} is damaged ({type(error).__name__})")
+    except nbformat.ValidationError:
+        print_line(f"{chapter.stem}: {path} is damaged (its notebook)")
+    return None
 
 
 def execute(
