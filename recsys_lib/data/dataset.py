@@ -28,6 +28,7 @@ class Dataset:
             (tuple of str), text (title, year and genres as short sentences).
         users: Row i describes user i: user_id and what else the source has.
         sha256: Hash of each file read, by file name.
+        understood: How the files were read, in a few sentences.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Dataset:
     items: pd.DataFrame
     users: pd.DataFrame
     sha256: Mapping[str, str]
+    understood: str = ""
 
     @property
     def n_users(self) -> int:
@@ -54,6 +56,7 @@ def build_dataset(
     users: pd.DataFrame | None = None,
     *,
     files: Sequence[Path],
+    understood: str = "",
 ) -> Dataset:
     """Make a `Dataset` from tables with original ids.
 
@@ -63,13 +66,14 @@ def build_dataset(
         items: The columns of `Dataset.items`.
         users: Column user_id and more; by default the users of the interactions.
         files: The files that the tables were read from; they are hashed.
+        understood: As of `Dataset`.
 
     Raises:
         ValueError: If an interaction has a user or an item without a row.
     """
     items = items.sort_values("item_id", ignore_index=True)
     if users is None:
-        users = pd.DataFrame({"user_id": np.unique(interactions["user_id"])})
+        users = pd.DataFrame({"user_id": pd.unique(interactions["user_id"])})
     users = users.sort_values("user_id", ignore_index=True)
     coded = pd.DataFrame(
         {
@@ -79,7 +83,8 @@ def build_dataset(
             "timestamp": interactions["timestamp"].to_numpy(np.int64),
         }
     )
-    return Dataset(name, coded, items, users, {x.name: sha256_of(x) for x in files})
+    hashes = {x.name: sha256_of(x) for x in files}
+    return Dataset(name, coded, items, users, hashes, understood)
 
 
 def most_rated(dataset: Dataset, n_items: int) -> Dataset:

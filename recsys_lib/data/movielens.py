@@ -6,7 +6,13 @@ import pandas as pd
 
 from recsys_lib.data.carried import MOVIELENS, checked_file, data_folder
 from recsys_lib.data.dataset import Dataset, build_dataset
-from recsys_lib.data.tables import read_delimited
+from recsys_lib.data.interactions import (
+    as_integers,
+    checked_interactions,
+    checked_items,
+    read_roles,
+)
+from recsys_lib.data.tables import read_table
 from recsys_lib.data.titles import describe_items
 
 GENRES_100K = [
@@ -14,21 +20,27 @@ GENRES_100K = [
     *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
     *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
 ]
-_RATING = ["user_id", "item_id", "rating", "timestamp"]
-_MOVIE = ["item_id", "title", "genres"]
-_MOVIE_100K = ["item_id", "title", "released", "video", "url", *GENRES_100K]
-_PERSON_100K = ["user_id", "age", "gender", "occupation", "zip_code"]
-_PERSON_1M = ["user_id", "gender", "age", "occupation", "zip_code"]
+_RATING = ["user", "item", "rating", "timestamp"]
+_MOVIE = ["item", "title", "genres"]
+_MOVIE_100K = ["item", "title", "released", "video", "url", *GENRES_100K]
+_PERSON_100K = ["user", "age", "gender", "occupation", "zip_code"]
+_PERSON_1M = ["user", "gender", "age", "occupation", "zip_code"]
 _RENAMED = {"movie_id": "item_id", "movie_title": "title"}
-_LAYOUTS = [  # of the official releases: ratings, items and perhaps users
-    {"u.data": _RATING, "u.item": _MOVIE_100K, "u.user": _PERSON_100K},
-    {"ratings.dat": _RATING, "movies.dat": _MOVIE, "users.dat": _PERSON_1M},
-    {"ratings.csv": _RATING, "movies.csv": _MOVIE},
+_Columns = list[str] | None  # None if the file has a header
+_LAYOUTS: list[dict[str, tuple[_Columns, str]]] = [  # ratings, items, perhaps users
+    {
+        "u.data": (_RATING, "\t"),
+        "u.item": (_MOVIE_100K, "|"),
+        "u.user": (_PERSON_100K, "|"),
+    },
+    {
+        "ratings.dat": (_RATING, "::"),
+        "movies.dat": (_MOVIE, "::"),
+        "users.dat": (_PERSON_1M, "::"),
+    },
+    {"ratings.csv": (None, ","), "movies.csv": (None, ",")},
 ]
 RATING_FILES = [next(iter(layout)) for layout in _LAYOUTS]
-_TYPES = dict.fromkeys(["user_id", "item_id", "timestamp"], "int64") | {
-    **{"rating": "float32", "title": "str", "genres": "str", "zip_code": "str"}
-}
 
 
 def load_movielens(path: str | Path | None = None) -> Dataset:
@@ -53,20 +65,53 @@ def load_movielens(path: str | Path | None = None) -> Dataset:
         tables = [pd.read_parquet(file).rename(columns=_RENAMED) for file in files]
         return _dataset("ml-100k", tables, files)
     for layout in _LAYOUTS:
-        files = [folder / name for name in layout]
-        if files[0].exists():
-            columns = zip(files, layout.values(), strict=True)
-            tables = [read_delimited(file, names, _TYPES) for file, names in columns]
-            return _dataset(folder.name, tables, files)
+        if (folder / next(iter(layout))).exists():
+            return _published(folder, layout)
     known = ", ".join([MOVIELENS[0], *RATING_FILES])
     raise FileNotFoundError(
         f"{folder} must hold one of {known}; got none: run `make data`"
     )
 
 
+def _published(folder: Path, layout: dict[str, tuple[_Columns, str]]) -> Dataset:
+    """Read the files of a release; all sizes but 100k and 1M have no table of users."""
+    files = [folder / name for name in layout]
+    files = files[:2] + [file for file in files[2:] if file.exists()]
+    (of_ratings, separator), (of_items, by), *of_users = layout.values()
+    roles = ("user", "item", "rating", "timestamp")
+    ratings = read_roles(files[0], roles, names=of_ratings, separator=separator)
+    if of_items is None:
+        items = read_roles(files[1], ("item", "title"), ("metadata",))
+    else:
+        items = read_table(files[1], names=of_items, separator=by)
+        if of_items is _MOVIE_100K:
+            items["genres"] = _listed(items[GENRES_100K] == "1")
+    items = checked_items(files[1], items)
+    rows, unit = checked_interactions(
+        files[0], ratings, items["item_id"], files[1].name
+    )
+    rows["item_id"], items["item_id"] = (
+        as_integers(x["item_id"]) for x in (rows, items)
+    )
+    rows["user_id"] = as_integers(rows["user_id"])
+    users = []
+    for file, (names, by_users) in zip(files[2:], of_users, strict=False):
+        people = read_table(file, names=names, separator=by_users)
+        people["user"] = as_integers(people["user"])
+        users.append(people.rename(columns={"user": "user_id"}))
+    items = describe_items(items.reset_index(drop=True))
+    return build_dataset(
+        folder.name, rows, items, *users, files=files, understood=f"times in {unit}"
+    )
+
+
+def _listed(flags: pd.DataFrame) -> "pd.Series[str]":
+    """Names of the columns that are true in each row, separated by "|"."""
+    separated = pd.Series({name: f"{name}|" for name in flags}, dtype=object)
+    return flags.dot(separated)
+
+
 def _dataset(name: str, tables: list[pd.DataFrame], files: list[Path]) -> Dataset:
     ratings, items, *users = tables
-    if set(GENRES_100K) <= set(items):
-        separated = pd.Series({name: f"{name}|" for name in GENRES_100K}, dtype=object)
-        items["genres"] = items[GENRES_100K].astype(bool).dot(separated)
+    items["genres"] = _listed(items[GENRES_100K].astype(bool))
     return build_dataset(name, ratings, describe_items(items), *users, files=files)

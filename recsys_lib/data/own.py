@@ -1,5 +1,6 @@
 """Load the book's MovieLens, or the reader's own data instead."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data.dataset import Dataset, build_dataset, most_rated
+from recsys_lib.data.interactions import (
+    checked_interactions,
+    checked_items,
+    read_roles,
+)
 from recsys_lib.data.movielens import RATING_FILES, load_movielens
-from recsys_lib.data.tables import read_strings, refuse_rows
+from recsys_lib.data.tables import refuse_rows
 from recsys_lib.data.titles import describe_items
 
 SMALLEST = {
@@ -18,15 +24,18 @@ SMALLEST = {
 }
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 _OWN_FILES = ["interactions.csv", "items.csv"]
+_ITEM_STEMS = ("items", "item", "products", "catalog", "catalogue", "articles", "meta")
+_EVENT_STEMS = ("interactions", "inter", "events", "ratings", "reviews", "clicks")
+_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 
 def load_dataset(folder: str | Path = "") -> Dataset:
     """Load the book's MovieLens, or a folder of the reader's data.
 
     Args:
-        folder: Empty for the book's MovieLens. Otherwise it holds ``items.csv`` and
-            ``interactions.csv``, or an official release of MovieLens. A larger data
-            set is reduced to its 4,000 most rated items and 7,000 users at random.
+        folder: Empty for the book's MovieLens. Otherwise tables as of
+            `load_interactions`, or an official release of MovieLens. A larger data set
+            is reduced to its 4,000 most rated items and 7,000 users at random.
 
     Returns:
         Of the reader's data, only users with an interaction.
@@ -42,47 +51,98 @@ def load_dataset(folder: str | Path = "") -> Dataset:
     if not str(folder):
         return load_movielens()
     path = Path(folder)
-    found = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    if found.intersection(_OWN_FILES):
-        return _fit_to_book(load_interactions(path))
-    if found.intersection(RATING_FILES):
+    found = sorted(path.iterdir()) if path.is_dir() else []
+    names = {file.name for file in found}
+    if names.intersection(RATING_FILES) and not names.intersection(_OWN_FILES):
         return _fit_to_book(load_movielens(path))
+    if path.is_file() or _tables(found, _EVENT_STEMS) or _tables(found, _ITEM_STEMS):
+        return _fit_to_book(load_interactions(path))
     raise FileNotFoundError(
         f"{path} must hold {' and '.join(_OWN_FILES)}, or MovieLens as published "
-        f"({', '.join(RATING_FILES)}); got {', '.join(sorted(found)[:8]) or None}"
+        f"({', '.join(RATING_FILES)}); got {', '.join(sorted(names)[:8]) or None}"
     )
 
 
-def load_interactions(folder: str | Path) -> Dataset:
-    """Load a reader's ``items.csv`` and ``interactions.csv``, both in UTF-8.
+def load_interactions(
+    folder: str | Path, *, columns: Mapping[str, str] | None = None
+) -> Dataset:
+    """Load a reader's tables of items and interactions, or one table that has both.
 
     Args:
-        folder: Holds ``items.csv`` (item, text, optional metadata: tags separated by
-            "|", which become ``genres``) and ``interactions.csv`` (user, item,
-            timestamp in seconds, optional rating, 1 by default). Ids are strings.
+        folder: Holds a table of items (item, text or title, optional metadata: tags
+            separated by "|", which become ``genres``), such as ``items.csv``, and one
+            of interactions (user, item, timestamp, optional rating, 1 by default), such
+            as ``interactions.csv``. Or a single file with all of these columns. Formats
+            are those of `tables.read_table`, names of columns the usual ones of
+            `columns.ROLES`. Ids are strings.
+        columns: Role -> column, where the reader's names are not the usual ones.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a column or a field is missing, an item repeats or is unknown,
             or a number is invalid. The message has the file and the line.
     """
-    files = [Path(folder) / name for name in ("items.csv", "interactions.csv")]
-    items = read_strings(files[0], ["item", "text"])
-    events = read_strings(files[1], ["user", "item", "timestamp"])
-    ids = items["item"]
-    refuse_rows(files[0], ids, ids.duplicated(), "an item id of its own")
-    unknown = ~events["item"].isin(ids)
-    refuse_rows(files[1], events["item"], unknown, "an item of items.csv")
-    for column, default in (("timestamp", ""), ("rating", "1")):
-        given = events.get(column, pd.Series(default, index=events.index))
-        events[column] = pd.to_numeric(given, errors="coerce")
-        too_large = ~(events[column].abs() < 1e11)  # as milliseconds since 1970 are
-        rule = f"a {column} that is a number below 1e11"
-        refuse_rows(files[1], given, too_large, rule)
-    names = {"item": "item_id", "user": "user_id", "metadata": "genres"}
-    items, events = items.rename(columns=names), events.rename(columns=names)
-    items = describe_items(items.assign(title=items["text"]))
-    return build_dataset(Path(folder).name, events, items, files=files)
+    path = Path(folder)
+    if path.is_file():
+        files = [path]
+    else:
+        found = sorted(path.iterdir()) if path.is_dir() else []
+        files = [
+            _only(path, found, _ITEM_STEMS, "items.csv"),
+            _only(path, found, _EVENT_STEMS, "interactions.csv"),
+        ]
+    of_items, of_events = files[0], files[-1]
+    described = ("text", "title", "metadata")
+    items = read_roles(of_items, ("item",), described, columns=columns)
+    told = next((role for role in ("text", "title") if role in items), "text")
+    if told not in items:
+        read_roles(of_items, ("item", "text"), columns=columns)  # says what is missing
+    is_empty = (items[told].str.strip() == "").to_numpy()
+    refuse_rows(of_items, items[told], is_empty, f"something in column {told}")
+    if path.is_file():
+        items = items.drop_duplicates("item")
+    items = checked_items(of_items, items)
+    events = read_roles(
+        of_events, ("user", "item", "timestamp"), ("rating",), columns=columns
+    )
+    rows, unit = checked_interactions(
+        of_events, events, items["item_id"], of_items.name
+    )
+    texts = items.get("text", items.get("title"))
+    titles = items.get("title", items.get("text"))
+    items = describe_items(
+        items.assign(title=titles, text=texts).reset_index(drop=True)
+    )
+    understood = f"{len(rows):,} interactions of {of_events.name}, times in {unit}"
+    name = path.name.partition(".")[0] if path.is_file() else path.name
+    return build_dataset(name, rows, items, files=files, understood=understood)
+
+
+def _tables(files: Sequence[Path], stems: tuple[str, ...]) -> list[Path]:
+    """The files of a folder that are named like one kind of table."""
+    plain = {file: file.name.lower().split(".") for file in files if file.is_file()}
+    return [
+        file
+        for file, (stem, *suffixes) in plain.items()
+        if stem in stems and any(f".{x}" in _SUFFIXES for x in suffixes)
+    ]
+
+
+def _only(
+    folder: Path, files: Sequence[Path], stems: tuple[str, ...], usual: str
+) -> Path:
+    """The only table of a kind in a folder."""
+    found = _tables(files, stems)
+    if len(found) > 1:
+        got = ", ".join(file.name for file in found)
+        raise ValueError(f"{folder} must hold one table like {usual}; got {got}")
+    if not found:
+        got = ", ".join(file.name for file in files[:8]) or "nothing"
+        raise FileNotFoundError(
+            f"{folder} must hold a table named like {usual} ({', '.join(stems)}; "
+            f"{', '.join(_SUFFIXES)}, also .gz or .zip); got {got}"
+        )
+    return found[0]
 
 
 def liked_from(dataset: Dataset) -> float:

@@ -1,93 +1,81 @@
-"""Read tables from files; an error names the file and the line."""
+"""Read a reader's tables as strings; errors name the file, the line and the value."""
 
 import csv
-import re
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-_SEPARATORS = {".csv": ",", ".dat": "::", ".data": "\t", ".item": "|", ".user": "|"}
+from recsys_lib.data.files import PACKED, encoding_of, open_bytes, open_text
+
+_CHUNK = 100_000  # rows in memory as Python strings
+_SEPARATORS = (",", ";", "\t", "|")
+_END = "\x1a"  # some programs end a text file with it
+Row = tuple[int, list[str]]  # line of the file on which it ends, fields
 
 
-def read_delimited(
-    file: Path, columns: list[str], types: Mapping[str, str]
+def read_table(
+    file: Path,
+    *,
+    names: Sequence[str] | None = None,
+    separator: str | None = None,
+    wanted: Callable[[list[str]], Sequence[str]] = list,
 ) -> pd.DataFrame:
-    """Read a table in one of MovieLens' formats, which the suffix determines.
+    """Read a table: CSV and its kin, JSON lines or Parquet, plain, gzip or zip.
 
     Args:
-        file: ``.csv`` has a header and is in UTF-8. ``.dat`` (separated by "::"),
-            ``.data`` (tab), ``.item`` and ``.user`` ("|") have none, in Latin-1.
-        columns: Names for all columns, in order.
-        types: Type by column name; pandas infers the others.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a row has the wrong number of fields, or a field the wrong type.
-            The message has the file and the line.
-    """
-    source: Any = file
-    is_csv = file.suffix == ".csv"
-    separator = _SEPARATORS[file.suffix]
-    if separator == "::":  # pandas is ten times faster with one character
-        source, separator = BytesIO(file.read_bytes().replace(b"::", b"\t")), "\t"
-    try:
-        return pd.read_csv(
-            source,
-            sep=separator,
-            header=None,
-            skiprows=1 if is_csv else 0,
-            quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
-            encoding="utf-8" if is_csv else "latin-1",
-            dtype={i: types[name] for i, name in enumerate(columns) if name in types},
-            keep_default_na=False,
-        ).set_axis(columns, axis="columns")
-    except ValueError as error:
-        at = f"{file}{_bad_line(file, [types.get(c, 'str') for c in columns])}"
-        raise ValueError(f"{at} must hold {columns}; got: {error}") from error
-
-
-def read_strings(file: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file in UTF-8 as strings.
-
-    Args:
-        file: Has a header; blank lines are skipped.
-        required: Columns that must exist and be filled in every row.
+        file: Text in an encoding that `files.encoding_of` recognises. The separator of
+            CSV (, ; tab |) is found in the header; blank lines are skipped.
+        names: Columns of a file without a header.
+        separator: Of a file without a header; its fields have no quotes.
+        wanted: Columns to return, chosen from the header.
 
     Returns:
-        The rows; the index is the line of the file on which each row ends.
+        The columns as strings; the index is the line on which each row ends, or the
+        number of the row of Parquet.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not such a table. The message has the file and, for
-            a bad row, the line.
+        ValueError: If the file is no such table, a column repeats, or a row has
+            another number of fields. The message has the file and the line.
     """
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
+    if kind_of(file) == "parquet":
+        return _parquet(file, wanted)
+    with open_text(file) as stream:
         try:
-            lines = [(reader.line_num, row) for row in reader if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            at = f"{file}, after line {reader.line_num}"
-            raise ValueError(f"{at}: must be CSV in UTF-8; got: {error}") from error
-    header, rows = lines[0][1] if lines else [], dict(lines[1:])
-    if not rows or not set(required) <= set(header):
-        wanted = f"a header with {', '.join(required)}, and rows"
-        raise ValueError(f"{file} must have {wanted}; got {header}, {len(rows)} rows")
-    lengths = pd.Series({line: len(row) for line, row in rows.items()})
-    refuse_rows(file, lengths, lengths != len(header), f"{len(header)} fields")
-    table = pd.DataFrame(list(rows.values()), columns=header, index=lengths.index)
-    for name in required:
-        is_empty = table[name].str.strip() == ""
-        refuse_rows(file, table[name], is_empty, f"something in column {name}")
-    return table
+            if kind_of(file) == "jsonl":
+                header, rows = _json_lines(file, stream)
+            elif names is None:
+                header, rows = _csv(file, stream)
+            else:
+                header, rows = list(names), _split(stream, separator or "\t")
+            chosen = _chosen(file, header, wanted)
+            return _strings(file, rows, header, chosen)
+        except UnicodeDecodeError as error:
+            at = f"{file} must be text in {encoding_of(file)}"
+            raise ValueError(f"{at}; got {error}: save it as UTF-8") from error
+
+
+def kind_of(file: Path) -> str:
+    """Kind of a table by its name: "csv", "jsonl" or "parquet"."""
+    suffixes = [x.lower() for x in file.suffixes if x.lower() not in PACKED]
+    if any(x in (".parquet", ".pq") for x in suffixes):
+        return "parquet"
+    last = suffixes[-1] if suffixes else ""
+    return "jsonl" if last in (".jsonl", ".json", ".ndjson") else "csv"
 
 
 def refuse_rows(
-    file: Path, values: "pd.Series[Any]", bad: "pd.Series[bool]", rule: str
+    file: Path, values: "pd.Series[Any]", bad: "pd.Series[bool] | Any", rule: str
 ) -> None:
-    """Raise an error for the first bad row of a table from `read_strings`, if any.
+    """Raise an error for the first bad row of a table from `read_table`, if any.
 
     Args:
         file: That the table was read from.
@@ -96,32 +84,159 @@ def refuse_rows(
         rule: What each row must have.
 
     Raises:
-        ValueError: With the file, the line, the rule and the value.
+        ValueError: With the file, the line, the rule, the value and the number of such
+            rows.
 
     >>> ages = pd.Series(["7", "x"], index=[2, 3])
     >>> refuse_rows(Path("a.csv"), ages, ages == "x", "an age")
     Traceback (most recent call last):
     ValueError: a.csv, line 3: must have an age; got 'x'
     """
-    if bad.any():
-        at, got = f"{file}, line {bad.idxmax()}", values[bad].tolist()[0]
-        raise ValueError(f"{at}: must have {rule}; got {got!r}")
+    where = np.flatnonzero(np.asarray(bad))
+    if where.size:
+        first, place = int(where[0]), values.index.name or "line"
+        more = f" (and {where.size - 1:,} more rows)" if where.size > 1 else ""
+        raise ValueError(
+            f"{file}, {place} {values.index[first]}: must have {rule}; "
+            f"got {values.iloc[first]!r}{more}"
+        )
 
 
-def _bad_line(file: Path, types: Sequence[str]) -> str:
-    """Find the first line that `read_delimited` cannot read: ", line 7," or ""."""
-    separator = _SEPARATORS[file.suffix]
-    is_csv = separator == ","
-    text = file.read_text("utf-8" if is_csv else "latin-1", errors="replace")
-    lines = text.splitlines()
-    rows = list(csv.reader(lines)) if is_csv else [x.split(separator) for x in lines]
-    numbers = [i for i, kind in enumerate(types) if kind != "str"]
-    for line, row in enumerate(rows, start=1):
-        is_good = len(row) == len(types) and all(_is_number(row[i]) for i in numbers)
-        if not is_good and not (is_csv and line == 1):  # its header
-            return f", line {line},"
-    return ""
+def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
+    """The header of a CSV file, and its rows."""
+    first, blank = stream.readline(), 0  # blank lines before the header
+    while first and not first.strip():
+        first, blank = stream.readline(), blank + 1
+    if not first:
+        raise ValueError(f"{file} must have a header and rows; got nothing")
+    fields = {s: len(next(csv.reader([first], delimiter=s))) for s in _SEPARATORS}
+    separator = max(_SEPARATORS, key=lambda s: fields[s])
+    reader = csv.reader(_chain(first, stream), delimiter=separator, strict=True)
+    header = [name.strip() for name in next(reader)]
+    return header, _read(file, reader, blank)
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", text) is not None
+def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _read(file: Path, reader: Any, before: int) -> Iterator[Row]:
+    try:
+        for row in reader:
+            if row and not (len(row) == 1 and not row[0].strip(f" \t{_END}")):
+                yield reader.line_num + before, row
+    except csv.Error as error:
+        at = f"{file}, after line {reader.line_num + before}"
+        raise ValueError(f"{at}: must be CSV; got: {error}") from error
+
+
+def _split(stream: IO[str], separator: str) -> Iterator[Row]:
+    """Rows of a file without quotes."""
+    for number, line in enumerate(stream, start=1):
+        if text := line.rstrip(f"\r\n{_END}"):
+            yield number, text.split(separator)
+
+
+def _json_lines(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
+    """The keys of JSON lines, and their rows; a key may be missing in a line."""
+    objects = [
+        (number, _object(file, number, line))
+        for number, line in enumerate(stream, start=1)
+        if line.strip()
+    ]
+    header = list(dict.fromkeys(key for _, one in objects for key in one))
+    rows = ((n, [_text(one.get(key)) for key in header]) for n, one in objects)
+    return header, rows
+
+
+def _object(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        found = error
+    if not isinstance(found, dict):
+        at = f"{file}, line {number}"
+        raise ValueError(f"{at}: must be a JSON object; got {str(found)[:80]!r}")
+    return found
+
+
+def _text(value: Any) -> str:
+    """A field of JSON as a string; the parts of a list joined by "|"."""
+    if value is None or value != value:  # NaN
+        return ""
+    if isinstance(value, list):
+        return "|".join(_text(x) for x in value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else str(value)
+
+
+def _chosen(
+    file: Path, header: list[str], wanted: Callable[[list[str]], Sequence[str]]
+) -> list[str]:
+    named = [name for name in header if name]
+    chosen = list(wanted(named))
+    repeated = sorted({name for name in chosen if header.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"{file} must have each column once; got {', '.join(repeated)} again in "
+            f"{', '.join(header)}"
+        )
+    return chosen
+
+
+def _strings(
+    file: Path, rows: Iterator[Row], header: list[str], chosen: list[str]
+) -> pd.DataFrame:
+    """Lay out rows in columns, a part of them at a time."""
+    places = [header.index(name) for name in chosen]
+    parts: list[list[pa.Array]] = [[] for _ in chosen]
+    lines = []
+    while chunk := list(islice(rows, _CHUNK)):
+        lines.append(np.array([line for line, _ in chunk], dtype=np.int64))
+        if wrong := next((r for r in chunk if len(r[1]) != len(header)), None):
+            raise ValueError(
+                f"{file}, line {wrong[0]}: must have {len(header)} fields "
+                f"({', '.join(header)}); got {len(wrong[1])}"
+            )
+        for part, place in zip(parts, places, strict=True):
+            part.append(pa.array([row[place] for _, row in chunk], pa.large_string()))
+    if not lines:
+        raise ValueError(f"{file} must have rows below its header; got none")
+    index = pd.Index(np.concatenate(lines))
+    columns = {
+        name: pd.Series(pa.chunked_array(part), index=index, dtype="str")
+        for name, part in zip(chosen, parts, strict=True)
+    }
+    return pd.DataFrame(columns, index=index)
+
+
+def _parquet(file: Path, wanted: Callable[[list[str]], Sequence[str]]) -> pd.DataFrame:
+    """Columns of Parquet as strings, a batch of rows at a time."""
+    try:
+        with open_bytes(file) as stream:
+            packed = not isinstance(stream, io.BufferedReader)
+            opened = pq.ParquetFile(pa.BufferReader(stream.read()) if packed else file)
+            chosen = _chosen(file, opened.schema_arrow.names, wanted)
+            parts = [
+                pd.DataFrame({x: _as_text(batch.column(x)) for x in chosen})
+                for batch in opened.iter_batches(_CHUNK, columns=chosen)
+            ]
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{file} must be Parquet; got: {error}") from error
+    if not sum(map(len, parts)):
+        raise ValueError(f"{file} must have rows; got none")
+    table = pd.concat(parts, ignore_index=True)
+    table.index = pd.RangeIndex(1, len(table) + 1, name="row")
+    return table
+
+
+def _as_text(column: pa.Array) -> "pd.Series[str]":
+    """A column of Parquet as strings, an empty one where a value is missing."""
+    if pa.types.is_list(column.type) or pa.types.is_dictionary(column.type):
+        return pd.Series([_text(x) for x in column.to_pylist()], dtype="str")
+    written = column.cast(pa.large_string()).fill_null("")
+    return pd.Series(written, dtype="str")

@@ -134,14 +134,19 @@ def test_own_data_need_neither_metadata_nor_ratings(tmp_path: Path) -> None:
     [
         ("items.csv", "item,text\na,x\na,y\n", r"items\.csv, line 3: .* item id .*'a'"),
         ("items.csv", "item,text\na,\n", "line 2: must have something in column text"),
-        ("interactions.csv", "user,item\nu,a\n", "a header with user, item, timestamp"),
+        (
+            "interactions.csv",
+            "user,item\nu,a\n",
+            "a column for timestamp; got a header",
+        ),
         ("interactions.csv", "user,item,timestamp\nu,a,1\nu,z,2\n", "line 3: .*'z'"),
         ("interactions.csv", "user,item,timestamp\nu,a,noon\n", "line 2: .*'noon'"),
         (
             "interactions.csv",
-            "user,item,timestamp\nu,a,1e12\n",
-            "below 1e11; got '1e12'",
+            "user,item,timestamp\nu,a,1e12\nu,b,1e9\n",
+            "timestamps must have one unit; got .* which are milliseconds and seconds",
         ),
+        ("interactions.csv", "user,item,timestamp\nu,a,1e30\n", "line 2: .*'1e30'"),
         (
             "interactions.csv",
             "user,item,timestamp,rating\nu,a,1,\n",
