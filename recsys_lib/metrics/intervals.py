@@ -293,7 +293,8 @@ def _unit_sums(
             f"{sample.shape}"
         )
     _, places = np.unique(labels, return_inverse=True)
-    return np.bincount(places, sample), np.bincount(places)
+    sums = np.bincount(places, sample).astype(np.float64)
+    return sums, np.bincount(places).astype(np.int64)
 
 
 def _callable(statistic: Statistic) -> Callable[..., Any]:

@@ -166,7 +166,7 @@ def naive_sized_bootstrap(values, units, n_resamples, seed):
     ]
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(groups), size=(n_resamples, len(groups)))
-    means = [np.mean(sum((groups[i] for i in row), [])) for row in picks]
+    means = [np.mean([v for i in row for v in groups[i]]) for row in picks]
     return np.quantile(means, [0.025, 0.975])
 
 
