@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from recsys_lib.arrays import Float64Array
+from recsys_lib.arrays import Float64Array, IntArray
 
 Statistic = Literal["mean", "median"] | Callable[..., Any]
 
@@ -53,6 +53,7 @@ def bootstrap_interval(
     *,
     statistic: Statistic = "mean",
     units: npt.ArrayLike | None = None,
+    by_size: bool = False,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
@@ -64,6 +65,8 @@ def bootstrap_interval(
         units: (n,) the unit that each value belongs to, such as the garment that four
             sentences describe; units are then drawn whole, and the statistic is the
             mean of the units' means. None if each value is a unit.
+        by_size: With units: the statistic is the mean of all values of the units drawn,
+            so that a unit counts as often as it has values.
         n_resamples: Samples drawn with replacement, >= 1.
         seed: Of the resampling.
 
@@ -80,7 +83,10 @@ def bootstrap_interval(
     if units is not None:
         if statistic != "mean":
             raise ValueError(f'with units, statistic must be "mean"; got {statistic!r}')
-        sample = _unit_means(sample, units)
+        if by_size and np.any(sample != sample[0]):  # equal values have no width
+            sample, compute = _sized_units(sample, units)
+        else:
+            sample = _unit_means(sample, units)
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
     value, n = float(compute(sample, axis=0)), len(sample)
@@ -97,6 +103,7 @@ def paired_interval(
     b: npt.ArrayLike,
     *,
     units: npt.ArrayLike | None = None,
+    by_size: bool = False,
     seed: int = 0,
 ) -> Interval:
     """95 % bootstrap interval of the mean of ``a - b``, pair by pair.
@@ -105,6 +112,7 @@ def paired_interval(
         a: (n,) finite numbers, one for each user, for example.
         b: (n,) finite numbers of the same users in the same order.
         units: As in `bootstrap_interval`.
+        by_size: As in `bootstrap_interval`.
         seed: Of the resampling.
 
     Raises:
@@ -113,7 +121,9 @@ def paired_interval(
     >>> paired_interval([3.0, 4.0], [1.0, 2.0])
     Interval(value=2.0, low=2.0, high=2.0, n=2)
     """
-    return bootstrap_interval(_differences(a, b), units=units, seed=seed)
+    return bootstrap_interval(
+        _differences(a, b), units=units, by_size=by_size, seed=seed
+    )
 
 
 def paired_p(
@@ -121,6 +131,7 @@ def paired_p(
     b: npt.ArrayLike,
     *,
     units: npt.ArrayLike | None = None,
+    by_size: bool = False,
     n_flips: int = 9999,
     seed: int = 0,
 ) -> float:
@@ -133,6 +144,7 @@ def paired_p(
         a: (n,) finite numbers, one for each user, for example.
         b: (n,) finite numbers of the same users in the same order.
         units: As in `bootstrap_interval`.
+        by_size: As in `bootstrap_interval`.
         n_flips: Draws, >= 1; the smallest p-value is ``1 / (n_flips + 1)``.
         seed: Of the draws.
 
@@ -150,7 +162,8 @@ def paired_p(
     if n_flips < 1:
         raise ValueError(f"n_flips must be at least 1; got {n_flips}")
     gain = _differences(a, b)
-    gain = gain if units is None else _unit_means(gain, units)
+    if units is not None:
+        gain = _unit_sums(gain, units)[0] if by_size else _unit_means(gain, units)
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(gain))
     means = np.concatenate(
@@ -252,6 +265,27 @@ def _differences(a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
 
 def _unit_means(sample: Float64Array, units: npt.ArrayLike) -> Float64Array:
     """Mean of the values of each unit, in the order of the sorted units."""
+    sums, sizes = _unit_sums(sample, units)
+    return sums / sizes
+
+
+def _sized_units(
+    sample: Float64Array, units: npt.ArrayLike
+) -> tuple[Float64Array, Callable[..., Any]]:
+    """The numbers of the units, and the mean of all values of those drawn."""
+    sums, sizes = _unit_sums(sample, units)
+
+    def mean_of(drawn: Float64Array, axis: int) -> Float64Array:
+        rows = drawn.astype(np.int64)
+        return np.asarray(sums[rows].sum(axis=axis) / sizes[rows].sum(axis=axis))
+
+    return np.arange(len(sums), dtype=np.float64), mean_of
+
+
+def _unit_sums(
+    sample: Float64Array, units: npt.ArrayLike
+) -> tuple[Float64Array, IntArray]:
+    """Sum and number of the values of each unit, in the order of the sorted units."""
     labels = np.asarray(units)
     if labels.shape != sample.shape:
         raise ValueError(
@@ -259,7 +293,8 @@ def _unit_means(sample: Float64Array, units: npt.ArrayLike) -> Float64Array:
             f"{sample.shape}"
         )
     _, places = np.unique(labels, return_inverse=True)
-    return np.bincount(places, sample) / np.bincount(places)
+    sums = np.bincount(places, sample).astype(np.float64)
+    return sums, np.bincount(places).astype(np.int64)
 
 
 def _callable(statistic: Statistic) -> Callable[..., Any]:

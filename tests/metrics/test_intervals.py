@@ -158,6 +158,41 @@ def test_paired_units():
     assert paired_interval(a, b, units=units).n == 2
 
 
+def naive_sized_bootstrap(values, units, n_resamples, seed):
+    """Draw whole units with replacement; average all values of those drawn."""
+    groups = [
+        [v for v, u in zip(values, units, strict=True) if u == x]
+        for x in sorted(set(units))
+    ]
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(groups), size=(n_resamples, len(groups)))
+    means = [np.mean([v for i in row for v in groups[i]]) for row in picks]
+    return np.quantile(means, [0.025, 0.975])
+
+
+def test_units_may_count_by_their_size():
+    values, units = [1.0, 3.0, 5.0, 9.0, 0.0], ["b", "b", "b", "a", "c"]
+    options = {"units": units, "by_size": True}
+    got = bootstrap_interval(values, **options, n_resamples=200, seed=3)
+    low, high = naive_sized_bootstrap(values, units, 200, 3)
+    assert (got.value, got.n) == (pytest.approx(np.mean(values)), 3)
+    assert (got.low, got.high) == pytest.approx((low, high))
+    assert paired_interval(values, [0.0] * 5, **options).value == got.value
+    constant = bootstrap_interval([0.5] * 5, **options)
+    assert (constant.low, constant.high, constant.n) == (0.5, 0.5, 3)
+
+
+def test_units_of_one_size_count_the_same_either_way():
+    values, units = np.random.default_rng(2).normal(size=60), np.tile(range(20), 3)
+    same = bootstrap_interval(values, units=units, by_size=True, seed=1)
+    other = bootstrap_interval(values, units=units, seed=1)
+    assert (same.low, same.high) == pytest.approx((other.low, other.high))
+    zero = np.zeros(60)
+    assert paired_p(values, zero, units=units, by_size=True) == paired_p(
+        values, zero, units=units
+    )
+
+
 def test_units_are_checked():
     with pytest.raises(ValueError, match="units must name one for each value"):
         bootstrap_interval([1.0, 2.0], units=[1])
