@@ -4,6 +4,7 @@ DEVICE ?= auto
 CHAPTERS ?=
 PARAMETERS ?=
 DATASET ?=
+COLUMNS ?=
 MODELS ?=
 AGAIN ?=
 STRICT ?=
@@ -25,6 +26,8 @@ empty :=
 space := $(empty) $(empty)
 READY := $(subst $(space),\$(space),$(ENV))/.recsys-book-ready
 export PYTHONUNBUFFERED := 1
+# Some shells set COLUMNS to the width of the terminal.
+export RECSYS_COLUMNS := $(if $(findstring =,$(COLUMNS)),$(COLUMNS))
 # Waiting threads sleep, and BLAS has one: spinning pools take cores from each other.
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
@@ -34,7 +37,8 @@ export OPENBLAS_NUM_THREADS := 1
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
-	@echo "            DATASET=folder: your own items.csv and interactions.csv"
+	@echo "            DATASET=folder: your own tables of items and interactions"
+	@echo "            COLUMNS=\"user=customer item=sku\": names of your columns"
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"

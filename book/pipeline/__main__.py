@@ -169,6 +169,8 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     own = edition_of(order.parameters)
     fetch()
     if own:
+        if own.data:
+            print(f"{own.data.name}: {edition.described(own.data)}")
         print(f"{own.name}: {edition.left_out(select_chapters(root), own)}")
         own.describe_models()  # a model that cannot be loaded stops here
     folder = edition.output_folder(folder, own)

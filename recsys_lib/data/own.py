@@ -1,5 +1,7 @@
 """Load the book's MovieLens, or the reader's own data instead."""
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_lib.data.columns import parse_columns
 from recsys_lib.data.dataset import Dataset, build_dataset, most_rated
 from recsys_lib.data.interactions import (
     checked_interactions,
@@ -23,6 +26,7 @@ SMALLEST = {
     "interactions": 2000,
 }
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
+COLUMNS = "RECSYS_COLUMNS"  # environment: "user=customer item=sku", for `load_dataset`
 _OWN_FILES = ["interactions.csv", "items.csv"]
 _ITEM_STEMS = ("items", "item", "products", "catalog", "catalogue", "articles", "meta")
 _EVENT_STEMS = ("interactions", "inter", "events", "ratings", "reviews", "clicks")
@@ -45,18 +49,21 @@ def load_dataset(folder: str | Path = "") -> Dataset:
         ValueError: If a row is wrong (the message has its file and line), or there are
             too few data to measure anything.
 
+    The environment's RECSYS_COLUMNS, such as "user=customer item=sku", names columns
+    whose names are not the usual ones.
+
     >>> load_dataset().name
     'ml-100k'
     """
     if not str(folder):
         return load_movielens()
-    path = Path(folder)
+    path, columns = Path(folder), parse_columns(os.environ.get(COLUMNS, ""))
     found = sorted(path.iterdir()) if path.is_dir() else []
     names = {file.name for file in found}
     if names.intersection(RATING_FILES) and not names.intersection(_OWN_FILES):
         return _fit_to_book(load_movielens(path))
     if path.is_file() or _tables(found, _EVENT_STEMS) or _tables(found, _ITEM_STEMS):
-        return _fit_to_book(load_interactions(path))
+        return _fit_to_book(load_interactions(path, columns=columns))
     raise FileNotFoundError(
         f"{path} must hold {' and '.join(_OWN_FILES)}, or MovieLens as published "
         f"({', '.join(RATING_FILES)}); got {', '.join(sorted(names)[:8]) or None}"
@@ -115,7 +122,12 @@ def load_interactions(
     )
     understood = f"{len(rows):,} interactions of {of_events.name}, times in {unit}"
     name = path.name.partition(".")[0] if path.is_file() else path.name
-    return build_dataset(name, rows, items, files=files, understood=understood)
+    data = build_dataset(name, rows, items, files=files, understood=understood)
+    if not columns:
+        return data
+    chosen = " ".join(f"{role}={column}" for role, column in sorted(columns.items()))
+    sha256 = hashlib.sha256(chosen.encode()).hexdigest()
+    return replace(data, sha256={**data.sha256, "COLUMNS": sha256})
 
 
 def _tables(files: Sequence[Path], stems: tuple[str, ...]) -> list[Path]:

@@ -161,6 +161,41 @@ def test_own_data_refuse(tmp_path: Path, file: str, text: str, message: str) -> 
         load_interactions(wrote(tmp_path / "bad", OWN | {file: text}))
 
 
+def test_names_of_columns_may_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(tmp_path / "shop")
+    events = (folder / "interactions.csv").read_text().replace("user,", "buyer,", 1)
+    (folder / "interactions.csv").write_text(events)
+    with pytest.raises(ValueError, match=r'a column for user; .* COLUMNS="user=<col'):
+        load_dataset(folder)
+    monkeypatch.setenv("RECSYS_COLUMNS", "user=buyer")
+    data = load_dataset(folder)
+    assert data.n_users == 80
+    assert set(data.sha256) == {"items.csv", "interactions.csv", "COLUMNS"}
+
+
+def test_a_single_file_and_other_formats(shop: Path, tmp_path: Path) -> None:
+    own = load_interactions(shop)
+    items = pd.read_csv(shop / "items.csv")
+    events = pd.read_csv(shop / "interactions.csv")
+    both = events.merge(items, on="item")
+    both.to_csv(tmp_path / "sales.csv.gz", index=False)
+    one = load_interactions(tmp_path / "sales.csv.gz")
+    assert (one.name, len(one.interactions)) == ("sales", len(own.interactions))
+    other = tmp_path / "other"
+    other.mkdir()
+    items.to_parquet(other / "products.parquet")
+    events.to_json(other / "events.jsonl.gz", orient="records", lines=True)
+    same = load_interactions(other)
+    pd.testing.assert_frame_equal(same.interactions, own.interactions)
+    assert same.items.text.tolist() == own.items.text.tolist()
+    assert "events.jsonl.gz, times in seconds since 1970" in same.understood
+    events.to_csv(other / "ratings.csv")
+    with pytest.raises(ValueError, match=r"one table like interactions\.csv; got events"):
+        load_interactions(other)
+
+
 def test_own_data_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"items\.csv"):
         load_interactions(tmp_path)

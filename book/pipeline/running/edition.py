@@ -157,7 +157,7 @@ def note(edition: Edition, chapters: Sequence[Chapter]) -> str:
     used += [f"your models: {names}"] if len(edition.models) > 1 else []
     used += [f"your model: {names}"] if len(edition.models) == 1 else []
     lines = "\n".join(f"- {x}" for x in [*missing, left_out(chapters, edition)])
-    own = [f"{_sizes(edition.data)}\n"] if edition.data else []
+    own = [f"{described(edition.data)}\n"] if edition.data else []
     own += [_models(edition)] if edition.models else []
     return f"""\
 :::{{admonition}} This edition was run on {" and ".join(used)}
@@ -187,10 +187,12 @@ def _of_data(
     return lines
 
 
-def _sizes(own: Dataset) -> str:
+def described(own: Dataset) -> str:
+    """What was read of the reader's data, and what the book uses of it."""
+    read = f" Read: {own.understood}." if own.understood else ""
     return (
         f"{own.n_users:,} users, {own.n_items:,} items, "
-        f"{len(own.interactions):,} interactions."
+        f"{len(own.interactions):,} interactions.{read}"
     )
 
 
