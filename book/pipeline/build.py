@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.printing.pages import ledger, provenance
+from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
+from book.pipeline.printing.pages import provenance
 from book.pipeline.printing.render import digest, is_printed, render, swap
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
@@ -130,8 +131,11 @@ def _stage(
     note = edition.note(own, select_chapters(root)) if own else ""
     table = "" if own else recorded_table(results, recorded)
     machine = describe_machine()
+    rows = entries(judgements, results, recorded)
     pages = {
         "ledger": ledger(judgements, results, recorded),
+        "ledger.csv": as_csv(rows),
+        "ledger.json": as_json(rows),
         "provenance": provenance(measured.runs, machine, recorded=table, note=note),
     }
     fell = fallen(judgements)
