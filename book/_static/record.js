@@ -32,6 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
       pop.append(link);
     }
     pop.hidden = false;
+    pop.style.left = "0"; /* so that its width is not cut by the old place */
     number.after(pop); /* the link is the next stop of the Tab key */
     number.setAttribute("aria-expanded", "true");
     const box = number.getBoundingClientRect();
