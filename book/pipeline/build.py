@@ -13,7 +13,8 @@ from book.pipeline.printing.first_page import (
     load_cases,
     machine_table,
 )
-from book.pipeline.printing.pages import ledger, provenance
+from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
+from book.pipeline.printing.pages import provenance
 from book.pipeline.printing.render import digest, is_printed, render, swap
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
@@ -138,10 +139,13 @@ def _stage(
     machine = describe_machine()
     cases, compared = load_cases(root / DECISIONS)
     elsewhere = {name: run.results for name, run in recorded.items()}
+    rows = entries(judgements, results, recorded)
     pages = {
         "decisions": decision_table(cases, results),
         "machines": machine_table(compared, results, elsewhere),
         "ledger": ledger(judgements, results, recorded),
+        "ledger.csv": as_csv(rows),
+        "ledger.json": as_json(rows),
         "provenance": provenance(measured.runs, machine, recorded=table, note=note),
     }
     fell = fallen(judgements)

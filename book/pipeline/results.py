@@ -88,6 +88,24 @@ class Results:
         )
         return f"{value} [{low}, {high}]"
 
+    def describe(self, reference: str) -> str:
+        """Say all of a record in one line; of a fact or a missing record, its name.
+
+        >>> made = {"value": 5.0, "low": 4.0, "high": 6.0, "n": 9, "unit": "ms"}
+        >>> Results({"ch4": {"rt": made | {"timed": True}}}).describe("ch4.rt.low")
+        'ch4.rt = 5 ms, interval [4, 6], n = 9, timed'
+        """
+        key, name = reference.split(".")[:2]
+        found = self.records.get(key, {}).get(name)
+        if found is None:
+            return f"{key}.{name}"
+        said = f"{key}.{name} = {found['value']:.6g} {found.get('unit', '')}".strip()
+        if found.get("low") is not None:
+            said += f", interval [{found['low']:.4g}, {found['high']:.4g}]"
+        if found.get("n") is not None:
+            said += f", n = {found['n']:,}"
+        return f"{said}, {'timed' if found.get('timed') else 'exact'}"
+
     def save(self, folder: Path) -> None:
         """Write JSON: `run.json` for the facts, one file for each chapter key."""
         folder.mkdir(parents=True, exist_ok=True)

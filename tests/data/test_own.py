@@ -11,7 +11,7 @@ import pytest
 from small_chapters import small_chapter, small_text
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
-from book.pipeline.printing.pages import ledger
+from book.pipeline.printing.ledger import ledger
 from book.pipeline.records.claims import Claim, judge_all
 from book.pipeline.results import Results
 from book.pipeline.running.edition import (
@@ -192,7 +192,7 @@ def test_a_single_file_and_other_formats(shop: Path, tmp_path: Path) -> None:
     assert same.items.text.tolist() == own.items.text.tolist()
     assert "events.jsonl.gz, times in seconds since 1970" in same.understood
     events.to_csv(other / "ratings.csv")
-    with pytest.raises(ValueError, match=r"one table like interactions\.csv; got events"):
+    with pytest.raises(ValueError, match=r"one table like inter.*; got events"):
         load_interactions(other)
 
 
@@ -301,7 +301,7 @@ def test_the_readers_files_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert len({one.digest for one in found}) == 3
 
 
-@pytest.mark.parametrize(("mean", "told"), [(2.0, "stands"), (4.0, "**falls**")])
+@pytest.mark.parametrize(("mean", "told"), [(2.0, "stands"), (4.0, "falls")])
 def test_the_ledger_shows_other_data_without_failing(mean: float, told: str) -> None:
     claims = [Claim("c", "1.1", "It is small.", "holds", "So.", "ch1.mean < 3")]
     record = {"value": mean, "low": None, "high": None, "n": None, "unit": ""}
@@ -315,11 +315,12 @@ def test_the_ledger_shows_other_data_without_failing(mean: float, told: str) -> 
     yours = Results({"ch1": {"mean": record}}, facts)
     page = ledger(judge_all(claims, yours), yours, {})
     assert "numbers below are from your data, shop." in page
-    assert f"Where it stands\n: this run: {told}.\n" in page
+    assert "this run: <span" in page
+    assert f" {told}</span>" in page
     lacking = Results({"ch1": {}}, facts)
     page = ledger(judge_all(claims, lacking), lacking, {})
-    assert "this run: not recorded." in page
-    assert "ch1.mean = –" in page
+    assert "? not recorded</span>" in page
+    assert "mean not recorded" in page
     with pytest.raises(BookError, match=r"no record 'ch1\.mean'"):
         judge_all(claims, Results({"ch1": {}}, {}))
 

@@ -16,7 +16,7 @@ from small_chapters import small_chapter, small_text
 
 from book.pipeline.build import prepare
 from book.pipeline.chapters import NEEDS, BookError, Chapter, find_chapters
-from book.pipeline.printing.pages import ledger
+from book.pipeline.printing.ledger import ledger
 from book.pipeline.results import Results
 from book.pipeline.running.edition import (
     Edition,

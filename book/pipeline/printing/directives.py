@@ -28,7 +28,34 @@ class _Citation(SphinxRole):
         name = self.text.partition(":")[0]
         number = written(self.text)
         options = {"explanation": name, "classes": ["record"]}
-        return [nodes.abbreviation(self.rawtext, number, **options)], []
+        options["details"] = results.describe(name)
+        return [RecordNumber(self.rawtext, number, **options)], []
+
+
+class RecordNumber(nodes.abbreviation):  # type: ignore[misc]
+    """A number of a record; `record.js` shows its details on hover, focus and tap."""
+
+
+def _open_number(writer: HTML5Translator, node: RecordNumber) -> None:
+    name = node["explanation"]
+    key, record = name.split(".")[:2]
+    pages = sorted(writer.builder.env.found_docs)
+    chapter = f"chapters/{key.removeprefix('ch'):0>2}_"
+    page = next((p for p in pages if p.startswith(chapter)), "")
+    here = getattr(writer.builder, "current_docname", "")
+    attributes = {"title": name, "data-details": node["details"]}
+    if page:
+        uri = writer.builder.get_relative_uri(here, page)
+        attributes["data-cell"] = f"{uri}#record-{record}"
+    writer.body.append(writer.starttag(node, "abbr", "", **attributes))
+
+
+def _close_number(writer: HTML5Translator, _node: RecordNumber) -> None:
+    writer.body.append("</abbr>")
+
+
+def _as_text(_writer: Any, _node: RecordNumber) -> None:
+    """Nothing around the number, outside of HTML."""
 
 
 class _Given(SphinxRole):
@@ -42,6 +69,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the roles and the math renderer."""
     app.connect("builder-inited", _load_results)
     app.connect("html-page-context", _leave_thebe_out, priority=900)
+    plain = (_as_text, _as_text)
+    shown = (_open_number, _close_number)
+    app.add_node(RecordNumber, html=shown, latex=plain, text=plain)
     app.add_role("record", _Citation())
     app.add_role("interval", _Citation())
     app.add_role("given", _Given())

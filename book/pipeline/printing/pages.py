@@ -1,18 +1,9 @@
 """Pages and page feet that the press writes itself, from claims, records and runs."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from book.pipeline.chapters import Chapter
-from book.pipeline.records.claims import (
-    VERDICTS,
-    Judgement,
-    State,
-    again_command,
-    tally,
-)
-from book.pipeline.records.compare import RecordedRun, machine_line
-from book.pipeline.results import Results
+from book.pipeline.records.claims import Judgement, again_command
 from book.pipeline.running.execute import Run
 from recsys_lib.machine import Machine
 
@@ -57,107 +48,6 @@ def fallen_note(judgement: Judgement) -> str:
 {judgement.broken}.{advice}
 :::
 """
-
-
-def ledger(
-    judgements: Sequence[Judgement],
-    results: Results,
-    recorded: Mapping[str, RecordedRun],
-) -> str:
-    """Appendix B: every claim, its verdict, its records, and where the verdict stands.
-
-    Args:
-        judgements: Of this run, in the order of the page.
-        results: Of this run.
-        recorded: The recorded runs to show beside it, by name.
-    """
-    counts = Counter(j.claim.verdict for j in judgements)
-    verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
-    rows = "\n".join(_claim(j, recorded) for j in judgements)
-    return f"""\
-# B. The ledger
-
-What the source document claims, what was measured, and the form that holds:
-{verdicts}. Each verdict rests on a source, or on a rule over the recorded results. An
-*exact* rule compares qualities, counts or identities, which are the same on every
-machine; a *timed* rule compares times, or numbers computed from times. Both are judged
-on each run, and a verdict that falls is a finding about that machine or those data.
-
-| run | machine | profile, date | its code | verdicts |
-|---|---|---|---|---|
-| this run | {machine_line(results)} | {results.facts["profile"]} | as in this book \
-| {tally(judgements)} |
-{_recorded_rows(recorded)}
-{_of_edition(results)}
-{rows}
-"""
-
-
-def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
-    return "\n".join(
-        f"| {name} | {machine_line(run.results)} | {run.results.facts['profile']}, "
-        f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
-        for name, run in recorded.items()
-    )
-
-
-def _of_edition(results: Results) -> str:
-    named = {"dataset": "data", "models": "models"}
-    own = {kind: results.facts[x] for x, kind in named.items() if x in results.facts}
-    if not own:
-        return ""
-    yours = " and ".join(f"your {kind}, {names}" for kind, names in own.items())
-    return f"""
-:::{{admonition}} The verdicts are about the book's own data and model
-:class: warning
-They were judged on MovieLens and the clothing reviews, with all-MiniLM-L6-v2. The
-numbers below are from {yours}. A rule that does not hold on them is a finding, not a
-fault.
-:::
-"""
-
-
-def _claim(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
-    claim = judgement.claim
-    shown = {
-        "Measured": judgement.evidence,
-        "Where it stands": _stands(judgement, recorded),
-        "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
-        "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
-        "Source": claim.source,
-    }
-    details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
-    mark = claim.verdict.replace(" ", "-")
-    return f"""\
-(claim-{claim.id})=
-## {claim.section} {claim.claim}
-
-:::{{div}} verdict {mark}
-{claim.verdict.capitalize()}
-:::
-
-{claim.correct}
-
-{details}
-"""
-
-
-def _stands(judgement: Judgement, recorded: Mapping[str, RecordedRun]) -> str:
-    """The state in this run and in each recorded one; empty without a rule."""
-    if judgement.state is State.NO_RULE:
-        return ""
-    states: dict[str, State] = {"this run": judgement.state}
-    for name, run in recorded.items():
-        states[name] = run.state(judgement.claim)
-    condition = judgement.claim.condition
-    shown = "; ".join(f"{name}: {_marked(x, condition)}" for name, x in states.items())
-    return f"Judged {condition}. {shown}." if condition else f"{shown}."
-
-
-def _marked(state: State, condition: str) -> str:
-    if state is State.NOT_JUDGED:
-        return f"not judged (the rule holds {condition})"
-    return f"**{state}**" if state is State.FALLS else str(state)
 
 
 def provenance(
@@ -230,7 +120,3 @@ def _inputs(chapter: Chapter, run: Run) -> str:
 |---|---|
 {rows}
 :::"""
-
-
-def _one_line(rule: str) -> str:
-    return " ".join(rule.split())

@@ -66,9 +66,27 @@ def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Noteb
             _check_picture(f"{chapter.stem}: cell {n}", cell)
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
-    page.cells = list(_with_notes(page.cells, chapter, fallen))
+    page.cells = list(_with_notes(_anchored(page.cells, done), chapter, fallen))
     page.cells.append(nbformat.v4.new_markdown_cell(foot(chapter, run), id="foot"))
     return page
+
+
+def _anchored(
+    cells: Iterable[Notebook], executed: Iterable[Notebook]
+) -> Iterator[Notebook]:
+    """The cells, and before each that records numbers a place to link to."""
+    made = iter(executed)
+    for n, cell in enumerate(cells):
+        outputs = next(made).outputs if cell.cell_type == "code" else []
+        records = [
+            o.data[RECORD_MIME] for o in outputs if RECORD_MIME in o.get("data", {})
+        ]
+        if records:
+            spans = "".join(f'<span id="record-{r["name"]}"></span>' for r in records)
+            yield nbformat.v4.new_markdown_cell(
+                f'<div class="record-cell">{spans}</div>', id=f"records-{n}"
+            )
+        yield cell
 
 
 def _with_notes(
@@ -108,7 +126,7 @@ def stage(
         root: Of the project: `book/`, `_config.yml`, `_toc.yml`.
         runs: The chapters to print, with their outputs.
         results: What the citations are checked against.
-        generated: Pages written by the press, by name.
+        generated: Pages written by the press, by name, and files, by name with suffix.
         note: Put under the title of each page that cites results.
         fallen: The verdicts that fall on this run.
 
@@ -123,7 +141,7 @@ def stage(
     pages = library_pages(root / "recsys_lib")
     shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
     for name, text in generated.items():
-        (folder / f"{name}.md").write_text(text)
+        (folder / (name if "." in name else f"{name}.md")).write_text(text)
     faults = []
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()

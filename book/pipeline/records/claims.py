@@ -14,7 +14,14 @@ from book.pipeline.chapters import BookError
 from book.pipeline.results import Results
 from recsys_lib.metrics.intervals import MARGIN
 
-VERDICTS = ("holds", "holds if", "does not hold", "not checkable")
+VERDICTS = (
+    "holds",
+    "holds mostly",  # in the common case; the exceptions are named
+    "holds rarely",  # only under a special condition
+    "does not hold",
+    "not checkable",
+)
+SHORT_WORDS = 12
 _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -49,7 +56,8 @@ class Claim:
     `rule` is true when the verdict stands: `ch4.throughput_2 > 1.5 * ch4.throughput_1`.
     It is empty only for a claim that cannot be checked or that a source settles.
     `when` says where the rule is judged, such as `run.device == "cpu"`, and `condition`
-    says it in words, such as "on a CPU".
+    says it in words, such as "on a CPU". `zh` is the claim in Chinese, and `short` says
+    in at most twelve words where it holds.
     """
 
     id: str
@@ -62,6 +70,8 @@ class Claim:
     condition: str = ""
     figure: str = ""
     source: str = ""
+    zh: str = ""
+    short: str = ""
 
     @property
     def key(self) -> str:
@@ -110,8 +120,8 @@ def load_claims(path: Path) -> list[Claim]:
     """Read the claims and check that each can be judged.
 
     Raises:
-        BookError: For an unknown field or verdict, an id used twice, or a verdict that
-            neither a rule nor a source supports.
+        BookError: For an unknown field or verdict, an id used twice, a `short` that is
+            too long, or a verdict that neither a rule nor a source supports.
     """
     try:
         claims = [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
@@ -125,6 +135,11 @@ def load_claims(path: Path) -> list[Claim]:
             raise BookError(
                 f"{path.name}: the verdict of {claim.id!r} must be one of "
                 f"{', '.join(VERDICTS)}; got {claim.verdict!r}"
+            )
+        if len(claim.short.split()) > SHORT_WORDS:
+            raise BookError(
+                f"{path.name}: `short` of {claim.id!r} must have at most {SHORT_WORDS} "
+                f"words; got {len(claim.short.split())}"
             )
         if not (claim.rule or claim.source or claim.verdict == "not checkable"):
             raise BookError(f"{path.name}: {claim.id!r} has neither rule nor source")
@@ -239,7 +254,7 @@ def _values(rule: str, results: Results) -> str:
 
 def _holds(claim: Claim, rule: str, results: Results) -> bool | None:
     try:
-        verdict = _value(ast.parse(rule.strip(), mode="eval").body, results)
+        verdict = evaluate(ast.parse(rule.strip(), mode="eval").body, results)
     except ZeroDivisionError:
         return False  # a ratio to zero; the evidence shows which
     except (SyntaxError, TypeError) as error:
@@ -251,7 +266,7 @@ def _holds(claim: Claim, rule: str, results: Results) -> bool | None:
     return verdict
 
 
-def _value(node: ast.expr, results: Results) -> Any:
+def evaluate(node: ast.expr, results: Results) -> Any:
     """Evaluate the few forms that a rule may have; a missing record gives None."""
     match node:
         case ast.Constant(value=int() | float() | str() as constant):
@@ -261,25 +276,25 @@ def _value(node: ast.expr, results: Results) -> Any:
         case ast.Name(id="margin"):
             return MARGIN
         case ast.BoolOp(op=op, values=values):
-            parts = [_value(v, results) for v in values]
+            parts = [evaluate(v, results) for v in values]
             decides = isinstance(op, ast.Or)  # whatever the others are
             if decides in parts:
                 return decides
             return None if None in parts else not decides
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _apply(operator.not_, _value(operand, results))
+            return _apply(operator.not_, evaluate(operand, results))
         case ast.UnaryOp(op=op, operand=operand):
-            return _apply(_OPERATORS[type(op)], _value(operand, results))
+            return _apply(_OPERATORS[type(op)], evaluate(operand, results))
         case ast.BinOp(left=left, op=op, right=right):
-            parts = [_value(left, results), _value(right, results)]
+            parts = [evaluate(left, results), evaluate(right, results)]
             return _apply(_OPERATORS[type(op)], *parts)
         case ast.Compare(left=left, ops=ops, comparators=others):
-            sides = [_value(side, results) for side in (left, *others)]
+            sides = [evaluate(side, results) for side in (left, *others)]
             pairs = zip(ops, sides, sides[1:], strict=False)
             steps = [_apply(_OPERATORS[type(op)], a, b) for op, a, b in pairs]
             return None if None in steps else all(steps)
         case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
-            return _apply(_FUNCTIONS[name], *(_value(a, results) for a in args))
+            return _apply(_FUNCTIONS[name], *(evaluate(a, results) for a in args))
     raise TypeError(f"a rule may not hold {ast.unparse(node)!r}")
 
 

@@ -1,0 +1,202 @@
+"""Appendix B, the ledger: one table of claims, and the same as CSV and JSON."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from book.pipeline.records.claims import VERDICTS, Judgement, State, tally
+from book.pipeline.records.compare import RecordedRun, machine_line
+from book.pipeline.records.explain import distance, sentence
+from book.pipeline.results import Results
+
+_DASH = "–"
+_MARKS = {
+    State.STANDS: "✓",
+    State.FALLS: "✗",
+    State.NOT_JUDGED: _DASH,
+    State.NOT_RECORDED: "?",
+}
+
+
+def ledger(
+    judgements: Sequence[Judgement],
+    results: Results,
+    recorded: Mapping[str, RecordedRun],
+) -> str:
+    """Every claim, its verdict, its margin, and where the verdict stands.
+
+    Args:
+        judgements: Of this run, in the order of the page.
+        results: Of this run.
+        recorded: The recorded runs to show beside it, by name.
+    """
+    counts = Counter(j.claim.verdict for j in judgements)
+    verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
+    rows = "\n".join(_row(j, results, recorded) for j in judgements)
+    return f"""\
+# B. The ledger
+
+What the source document claims and what was measured: {verdicts}. *Holds mostly* means
+in the common case, with the exceptions named; *holds rarely* means only under a special
+condition. An *exact* rule compares qualities, counts or identities; a *timed* rule
+compares times, or numbers computed from times. The margin is the distance between the
+two sides of the rule's tightest comparison, as a part of the larger side. Download the
+table: {{download}}`CSV <ledger.csv>`, {{download}}`JSON <ledger.json>`.
+
+| run | machine | profile, date | its code | verdicts |
+|---|---|---|---|---|
+| this run | {machine_line(results)} | {results.facts["profile"]} | as in this book \
+| {tally(judgements)} |
+{_recorded_rows(recorded)}
+{_of_edition(results)}
+<div id="ledger-controls"></div>
+<table class="ledger" id="ledger-table">
+<thead><tr><th scope="col">Section</th><th scope="col">Claim</th>
+<th scope="col">Verdict</th><th scope="col">Where it holds</th>
+<th scope="col">Margin</th><th scope="col">Where it stands</th></tr></thead>
+<tbody>
+
+{rows}
+</tbody></table>
+"""
+
+
+def entries(
+    judgements: Sequence[Judgement],
+    results: Results,
+    recorded: Mapping[str, RecordedRun],
+) -> list[dict[str, str]]:
+    """The rows of the ledger as text, for the files offered beside the page."""
+    return [
+        {
+            "id": j.claim.id,
+            "section": j.claim.section,
+            "claim": j.claim.claim,
+            "claim_zh": j.claim.zh,
+            "verdict": j.claim.verdict,
+            "where_it_holds": _where(j),
+            "margin": margin_text(j, results),
+            **{
+                f"state: {name}": str(_states(j, recorded).get(name, State.NO_RULE))
+                for name in ("this run", *recorded)
+            },
+            "kind": j.kind if j.claim.rule else "",
+            "correct": j.claim.correct,
+            "rule_in_words": sentence(j.claim.rule, results),
+            "rule": _one_line(j.claim.rule),
+            "figure": j.claim.figure,
+            "source": j.claim.source,
+        }
+        for j in judgements
+    ]
+
+
+def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as CSV, with a header."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def as_json(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as a JSON list."""
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def margin_text(judgement: Judgement, results: Results) -> str:
+    """The margin as a percentage; a dash where there is none."""
+    if judgement.state not in (State.STANDS, State.FALLS):
+        return _DASH
+    margin = distance(judgement.claim.rule, results)
+    return _DASH if margin is None else f"{100 * margin:.1f}%"
+
+
+def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
+    return "\n".join(
+        f"| {name} | {machine_line(run.results)} | {run.results.facts['profile']}, "
+        f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
+        for name, run in recorded.items()
+    )
+
+
+def _of_edition(results: Results) -> str:
+    named = {"dataset": "data", "models": "models"}
+    own = {kind: results.facts[x] for x, kind in named.items() if x in results.facts}
+    if not own:
+        return ""
+    yours = " and ".join(f"your {kind}, {names}" for kind, names in own.items())
+    return f"""
+:::{{admonition}} The verdicts are about the book's own data and model
+:class: warning
+They were judged on MovieLens and the clothing reviews, with all-MiniLM-L6-v2. The
+numbers below are from {yours}. A rule that does not hold on them is a finding, not a
+fault.
+:::
+"""
+
+
+def _row(
+    judgement: Judgement, results: Results, recorded: Mapping[str, RecordedRun]
+) -> str:
+    claim = judgement.claim
+    states = _states(judgement, recorded)
+    falls = "|".join(name for name, x in states.items() if x is State.FALLS)
+    mark = claim.verdict.replace(" ", "-")
+    chinese = f'\n<p lang="zh">{escape(claim.zh)}</p>\n' if claim.zh else ""
+    stands = "<br>".join(_stand(name, x) for name, x in states.items()) or _DASH
+    shown = {
+        "Rule in words": sentence(claim.rule, results),
+        "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
+        "Judged": claim.condition,
+        "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
+        "Source": claim.source,
+    }
+    details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
+    return f"""\
+<tr class="claim" data-verdict="{mark}" data-section="{claim.section}"
+data-falls="{escape(falls)}"><td data-label="Section">{claim.section}</td>
+<td data-label="Claim">
+
+(claim-{claim.id})=
+{claim.claim}
+{chinese}
+<details><summary>The form that holds, the rule, the source</summary>
+
+{claim.correct}
+
+{details}
+
+</details></td>
+<td data-label="Verdict"><span class="verdict {mark}">{claim.verdict}</span></td>
+<td data-label="Where it holds">{escape(_where(judgement) or _DASH)}</td>
+<td data-label="Margin">{margin_text(judgement, results)}</td>
+<td data-label="Where it stands">{stands}</td></tr>
+"""
+
+
+def _where(judgement: Judgement) -> str:
+    return judgement.claim.short or judgement.claim.condition
+
+
+def _states(
+    judgement: Judgement, recorded: Mapping[str, RecordedRun]
+) -> dict[str, State]:
+    """The state in this run and in each recorded one; empty without a rule."""
+    if judgement.state is State.NO_RULE:
+        return {}
+    others = {name: run.state(judgement.claim) for name, run in recorded.items()}
+    return {"this run": judgement.state, **others}
+
+
+def _stand(name: str, state: State) -> str:
+    word = state.name.lower().replace("_", "-")
+    return f'{name}: <span class="state {word}">{_MARKS[state]} {state}</span>'
+
+
+def _one_line(rule: str) -> str:
+    return " ".join(rule.split())
