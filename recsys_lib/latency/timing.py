@@ -234,7 +234,8 @@ def _in_blocks(rounds: IntArray) -> IntArray:
     n = rounds.shape[1]
     length = math.ceil(n ** (1 / 3) - 1e-9)
     starts = rounds[:, : -(-n // length), None]
-    return ((starts + np.arange(length)) % n).reshape(len(rounds), -1)[:, :n]
+    blocks: IntArray = (starts + np.arange(length)) % n
+    return blocks.reshape(len(rounds), -1)[:, :n]
 
 
 def synchronize(device: str) -> None:
