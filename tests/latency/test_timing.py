@@ -156,14 +156,22 @@ def test_a_constant_ratio_has_no_width(samples, factor):
     assert got.n == len(samples)
 
 
-def test_ratio_resamples_whole_rounds_from_the_formula():
+def test_ratio_resamples_blocks_of_whole_rounds_from_the_formula():
     slow, fast = np.array([4.0, 9.0, 5.0]), np.array([2.0, 3.0, 1.0])
-    picks = np.random.default_rng(0).integers(3, size=(1000, 3))
+    drawn = np.random.default_rng(0).integers(3, size=(1000, 3))
+    picks = [[a, (a + 1) % 3, b] for a, b, _ in drawn]  # blocks of two rounds
     ratios = [np.quantile(slow[p], 0.9) / np.quantile(fast[p], 0.9) for p in picks]
     got = ratio(slow, fast, quantile=0.9)
     assert got.value == pytest.approx(np.quantile(slow, 0.9) / np.quantile(fast, 0.9))
     ends = np.quantile(ratios, [0.025, 0.975])
     assert (got.low, got.high) == pytest.approx(tuple(ends))
+
+
+def test_a_ratio_that_drifts_has_a_wider_interval():
+    rng, fast = np.random.default_rng(0), np.ones(60)
+    slow = np.linspace(1, 1.2, 60)
+    drifting, mixed = ratio(slow, fast), ratio(rng.permutation(slow), fast)
+    assert drifting.high - drifting.low > 1.3 * (mixed.high - mixed.low)
 
 
 @pytest.mark.parametrize(
