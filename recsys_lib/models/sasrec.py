@@ -143,7 +143,7 @@ def fit_sasrec(
             finite.
         FloatingPointError: If the loss diverges.
 
-    Source: Kang & McAuley, ICDM 2018, doi:10.1109/ICDM.2018.00035.
+    Source: Kang & McAuley, ICDM 2018.
 
     >>> steps = csr_matrix([[1, 2, 3], [1, 2, 3], [3, 1, 2]])
     >>> training = TrainingOptions(epochs=60, learning_rate=0.02)
