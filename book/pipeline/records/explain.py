@@ -97,8 +97,8 @@ def _words(node: ast.expr, results: Results) -> str:
         case ast.UnaryOp(operand=operand):
             return f"not ({_words(operand, results)})"
         case ast.Call(func=ast.Name(id=name), args=args):
-            said = "; ".join(_words(a, results) for a in args)
-            return f"{_CALLS[name]} ({said})"
+            inside = "; ".join(_words(a, results) for a in args)
+            return f"{_CALLS[name]} ({inside})"
         case ast.Attribute():
             return _record(ast.unparse(node), results)
         case ast.Name(id="margin"):

@@ -1,6 +1,7 @@
 """Names of records as a reader writes them: `hits_lfu_100` is "hits, LFU, 100"."""
 
 import re
+from itertools import pairwise
 
 _WRITTEN = {
     "1mb": "1 MB",
@@ -64,16 +65,16 @@ _WRITTEN = {
     "vivit b 16x2": "ViViT B/16x2",
     "wtinylfu": "W-TinyLFU",
 }
-_VARIANTS = (
-    "arc|as it is|bert base|bert large|best text|binary|clip b 32|cls|e5|ease|every item"
-    "|fifo|flat|float32|gpt 2 xl|gpt 3|half zero|hnsw|ials|int8|int8 model|itemknn|l3|l6"
-    "|lfu|lru|minilm|mmr|one text|openvino|original|popularity|random|random weights"
-    "|s3fifo|shuffled|student|text|text alone|text one|tf idf|tfidf|token table"
-    "|vivit b 16x2|wtinylfu"
-).split("|")
-_JOINING = (
-    "a after as at batch in is of on over per rung than the to top with without".split()
+_COMPARED = (
+    "arc, as it is, bert base, bert large, best text, binary, clip b 32, cls, e5, ease, "
+    "every item, fifo, flat, float32, gpt 2 xl, gpt 3, half zero, hnsw, ials, int8, "
+    "int8 model, itemknn, l3, l6, lfu, lru, minilm, mmr, one text, openvino, original, "
+    "popularity, random, random weights, s3fifo, shuffled, student, text, text alone, "
+    "text one, tf idf, tfidf, token table, vivit b 16x2, wtinylfu"
 )
+_VARIANTS = frozenset(_COMPARED.split(", "))
+_NO_COMMA = "a after as at batch in is of on over per rung than the to top with without"
+_JOINING = frozenset(_NO_COMMA.split())
 _UNIT = r"(?<=.)_(ns|us|ms|kb|mb|gb)$"  # of a record that the run lacks
 _PHRASES = sorted({*_WRITTEN, *_VARIANTS}, key=len, reverse=True)
 
@@ -94,16 +95,17 @@ def readable(name: str, unit: str = "") -> str:
     bare = name.removesuffix(ending) if unit else re.sub(_UNIT, "", name)
     parts = _parts(bare)
     said = _written(parts[0])
-    for last, part in zip(parts, parts[1:], strict=False):
+    for last, part in pairwise(parts):
         listed = part.isdigit() or part in _VARIANTS or last in _VARIANTS
-        joined = {last, part} & {*_JOINING} or last.isdigit()
+        joined = _JOINING & {last, part} or last.isdigit()
         said += (", " if listed and not joined else " ") + _written(part)
     return _joined(said)
 
 
 def _parts(name: str) -> list[str]:
     """The words of a name, with each known phrase as one."""
-    rest, parts = name.replace("_", " "), []
+    rest = name.replace("_", " ")
+    parts: list[str] = []
     while rest:
         found = (p for p in _PHRASES if f"{rest} ".startswith(f"{p} "))
         part = next(found, rest.split(" ")[0])
