@@ -66,11 +66,11 @@ _WRITTEN = {
     "wtinylfu": "W-TinyLFU",
 }
 _COMPARED = (
-    "arc, as it is, bert base, bert large, best text, binary, clip b 32, cls, e5, ease, "
-    "every item, fifo, flat, float32, gpt 2 xl, gpt 3, half zero, hnsw, ials, int8, "
-    "int8 model, itemknn, l3, l6, lfu, lru, minilm, mmr, one text, openvino, original, "
-    "popularity, random, random weights, s3fifo, shuffled, student, text, text alone, "
-    "text one, tf idf, tfidf, token table, vivit b 16x2, wtinylfu"
+    "arc, as it is, bert base, bert large, best text, binary, clip b 32, cls, e5, "
+    "ease, every item, fifo, flat, float32, gpt 2 xl, gpt 3, half zero, hnsw, ials, "
+    "int8, int8 model, itemknn, l3, l6, lfu, lru, minilm, mmr, one text, openvino, "
+    "original, popularity, random, random weights, s3fifo, shuffled, student, text, "
+    "text alone, text one, tf idf, tfidf, token table, vivit b 16x2, wtinylfu"
 )
 _VARIANTS = frozenset(_COMPARED.split(", "))
 _NO_COMMA = "a after as at batch in is of on over per rung than the to top with without"
