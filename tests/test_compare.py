@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
+from book.pipeline.printing.provenance import provenance
 from book.pipeline.records import compare as module
-from book.pipeline.records.claims import load_claims
+from book.pipeline.records.claims import judge_all, load_claims
 from book.pipeline.records.compare import (
     changed_inputs,
     choose_recorded,
@@ -19,7 +20,6 @@ from book.pipeline.records.compare import (
     differing_verdicts,
     judge_recorded,
     record_run,
-    recorded_table,
     report,
     summary,
 )
@@ -69,6 +69,8 @@ def verdict(ours: dict, theirs: dict) -> str:
         (one(0.9), one(1), "within"),  # a tenth, no more
         (one(0.89), one(1), "outside"),
         (one(0), one(0), "within"),
+        (one(2e-6), one(-1e-6), "within"),  # rounding errors
+        (one(2e-5), one(1e-6), "outside"),
         (one(2, 1.9, 2.1, "ms"), one(8, unit="ms"), "timed"),
         (one(2), one(8, unit="1/s"), "timed"),  # marked in one run only
     ],
@@ -188,7 +190,8 @@ def test_a_run_is_recorded_and_compared(
 ) -> None:
     claims, folder = load_claims(built / "book/claims.yml"), built / "book/results"
     here = Results.load(built / "_build/results")
-    none = recorded_table(here, judge_recorded(folder, claims, here))
+    judged = judge_all(claims, here)
+    none = provenance({}, here, judged, judge_recorded(folder, claims, here))
     assert "None was recorded yet" in none
     assert main(["record", "--name", "laptop"]) == 0
     facts = json.loads((folder / "laptop/run.json").read_text())
@@ -221,9 +224,17 @@ def test_a_run_is_recorded_and_compared(
     assert capsys.readouterr().out.count("ch1.rt_ms   ") == 1
 
     recorded = judge_recorded(folder, claims, slower)
-    page = recorded_table(slower, recorded)
-    assert "| laptop | fast, 2 cores, no GPU |" in page
-    assert "| older in 1 |" in page
+    slower = Results.load(built / "_build/results")
+    page = provenance({}, slower, judge_all(claims, slower), recorded)
+    assert "| cores | 9 | 2 |" in page
+    assert "| code | as in this book | older in 1 |" in page
+    assert "| exact records | – | 1 agree, 1 disagree, 0 in one run only |" in page
+    assert "| median 2.00, from 2.00 to 2.00, n = 1 |" in page
+    fell = "| {ref}`1.1 It is fast. <claim-fast>` | falls | stands (older code) |"
+    assert fell in page
+    assert "<claim-good>" not in page
+    assert "dropdown} laptop: 1 disagree\n" in page
+    assert "| `ch1.quality` | 0.8 | 0.6 | 1.33 |" in page
     assert recorded["laptop"].state(claims[0]) == "stands"
     assert judge_recorded(folder, claims, here)["laptop"].age == "as in this book"
 

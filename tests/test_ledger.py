@@ -9,6 +9,7 @@ import pytest
 from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
 from book.pipeline.records.claims import Claim, judge_all
 from book.pipeline.records.explain import distance, sentence
+from book.pipeline.records.names import readable
 from book.pipeline.results import Results
 
 
@@ -33,8 +34,38 @@ RUN = Results(
 def test_a_rule_in_words_names_records_and_their_values() -> None:
     said = sentence("ch1.ndcg_text.high < 0.5 * ch1.ndcg_ease.low", RUN)
     assert said == (
-        "nDCG text (upper end) 0.12 is below 0.5 times nDCG EASE (lower end) 0.3"
+        "nDCG, text (upper end 0.12) is below 0.5 times nDCG, EASE (lower end 0.3)"
     )
+
+
+def test_a_number_in_a_rule_has_its_unit_once() -> None:
+    made = {"cache_mean_ms": number(2.648, 2, 3) | {"unit": "ms"}}
+    run = Results({"ch3": made | {"flops": number(2e7, 1, 3e7)}}, {"recorded": "old"})
+    said = sentence("min(ch3.cache_mean_ms, ch3.p95_ms) < ch3.flops and 1 < 2", run)
+    assert said == (
+        "the smallest of (cache mean (2.648 ms); p95 (not recorded)) is below FLOPs "
+        "(20,000,000); and 1 is below 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "expected"),
+    [
+        ("rt_every_item_p50_ms", "ms", "response time, every item, p50"),
+        ("recall_gain_9_10_zeros", "", "recall gain, 9/10 zeros"),
+        ("precision_at_10", "", "precision@10"),
+        ("step_the_document_s_ms", "ms", "step the document's"),
+        ("read_reviews_per_s", "", "read reviews per s"),
+        ("device_8_per_s", "1/s", "device, 8"),
+        ("parameters_gpt_2_xl", "", "parameters, GPT-2 XL"),
+        ("mb_int8_model", "MB", "size, int8 model"),
+        ("ndcg_after_1_hour", "", "nDCG after 1 hour"),
+    ],
+)
+def test_a_name_is_written_as_a_reader_would(
+    name: str, unit: str, expected: str
+) -> None:
+    assert readable(name, unit) == expected
 
 
 @pytest.mark.parametrize(

@@ -408,8 +408,8 @@ def test_a_verdict_that_falls_is_shown_and_stops_a_strict_build(
     assert "ledger.html#claim-small" in chapter
     ledger = (project / "_build/html/ledger.html").read_text()
     text = re.sub(r"<[^>]+>", "", ledger)
-    assert "this run: falls; old: stands." in text
-    assert "this run: falls; old: not recorded." in text
+    assert "this run: ✗ falls\nold: ✓ stands" in text
+    assert "this run: ✗ falls\nold: ? not recorded" in text
     assert "2 fall" in text
     assert "older (its inputs were not recorded)" in text
 

@@ -27,7 +27,7 @@ document.addEventListener("DOMContentLoaded", () => {
     .map((v) => [v, v.replaceAll("-", " ")]));
   const section = select("Section", unique(rows.map((r) => r.dataset.section))
     .map((s) => [s, s]));
-  const falls = select("Falls on", unique(rows.flatMap(runs)).map((n) => [n, n]));
+  const falls = select("Falls on", table.dataset.runs.split("|").map((n) => [n, n]));
   const count = document.createElement("output");
   count.setAttribute("aria-live", "polite");
   place.append(count);
@@ -68,7 +68,8 @@ document.addEventListener("DOMContentLoaded", () => {
     row.cells[0].append(" ", link);
   }
   addEventListener("hashchange", open);
-  addEventListener("beforeprint", () => {
+  matchMedia("print").addEventListener("change", (print) => {
+    if (!print.matches) return show();
     for (const row of rows) {
       row.hidden = false;
       row.querySelector("details").open = true;

@@ -15,7 +15,7 @@ from book.pipeline.printing.first_page import (
     machine_table,
 )
 from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
-from book.pipeline.printing.pages import provenance
+from book.pipeline.printing.provenance import provenance
 from book.pipeline.printing.render import digest, is_printed, render, swap
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
@@ -27,7 +27,7 @@ from book.pipeline.records.claims import (
     load_claims,
     timed_in,
 )
-from book.pipeline.records.compare import judge_recorded, recorded_table
+from book.pipeline.records.compare import judge_recorded
 from book.pipeline.results import Results
 from book.pipeline.running import edition
 from book.pipeline.running.edition import Edition, edition_of
@@ -137,8 +137,6 @@ def _stage(
     results, judgements = measured.results, measured.judgements
     recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
     note = edition.note(own, select_chapters(root)) if own else ""
-    table = "" if own else recorded_table(results, recorded)
-    machine = describe_machine()
     cases, compared = load_cases(root / DECISIONS)
     elsewhere = {name: run.results for name, run in recorded.items()}
     rows = entries(judgements, results, recorded)
@@ -149,7 +147,9 @@ def _stage(
         "ledger": ledger(judgements, results, recorded),
         "ledger.csv": as_csv(rows),
         "ledger.json": as_json(rows),
-        "provenance": provenance(measured.runs, machine, recorded=table, note=note),
+        "provenance": provenance(
+            measured.runs, results, judgements, recorded, note=note
+        ),
     }
     fell = fallen(judgements)
     stage(folder, root, measured.runs, results, pages, note=note, fallen=fell)

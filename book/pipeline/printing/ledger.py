@@ -36,6 +36,7 @@ def ledger(
     counts = Counter(j.claim.verdict for j in judgements)
     verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
     rows = "\n".join(_row(j, results, recorded) for j in judgements)
+    runs = escape("|".join(("this run", *recorded)))
     return f"""\
 # B. The ledger
 
@@ -53,7 +54,7 @@ table: {{download}}`CSV <ledger.csv>`, {{download}}`JSON <ledger.json>`.
 {_recorded_rows(recorded)}
 {_of_edition(results)}
 <div id="ledger-controls"></div>
-<table class="ledger" id="ledger-table">
+<table class="ledger" id="ledger-table" data-runs="{runs}">
 <thead><tr><th scope="col">Section</th><th scope="col">Claim</th>
 <th scope="col">Verdict</th><th scope="col">Where it holds</th>
 <th scope="col">Margin</th><th scope="col">Where it stands</th></tr></thead>
@@ -148,12 +149,12 @@ def _row(
     falls = "|".join(name for name, x in states.items() if x is State.FALLS)
     mark = claim.verdict.replace(" ", "-")
     chinese = f'\n<p lang="zh">{escape(claim.zh)}</p>\n' if claim.zh else ""
-    stands = "<br>".join(_stand(name, x) for name, x in states.items()) or _DASH
+    stands = "\n".join(_stand(name, x) for name, x in states.items()) or _DASH
     shown = {
         "Rule in words": sentence(claim.rule, results),
         "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
         "Judged": claim.condition,
-        "See": f"{{ref}}`{claim.figure}`" if claim.figure else "",
+        "See": f"{{numref}}`{claim.figure}`" if claim.figure else "",
         "Source": claim.source,
     }
     details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
@@ -165,7 +166,7 @@ data-falls="{escape(falls)}"><td data-label="Section">{claim.section}</td>
 (claim-{claim.id})=
 {claim.claim}
 {chinese}
-<details><summary>The form that holds, the rule, the source</summary>
+<details><summary>What holds, and the rule</summary>
 
 {claim.correct}
 
@@ -195,7 +196,8 @@ def _states(
 
 def _stand(name: str, state: State) -> str:
     word = state.name.lower().replace("_", "-")
-    return f'{name}: <span class="state {word}">{_MARKS[state]} {state}</span>'
+    shown = f'<span class="state {word}">{_MARKS[state]} {state}</span>'
+    return f"<div>{escape(name)}: {shown}</div>"
 
 
 def _one_line(rule: str) -> str:

@@ -22,6 +22,7 @@ from book.pipeline.results import Results
 from book.pipeline.running.fingerprint import enumerate_inputs
 
 TOLERANCE = 0.1  # of the larger value, where a record has no interval
+ROUNDING = 1e-5  # below it, a value without an interval is a rounding error
 _TIMES = ("ns", "us", "ms", "s")
 _FACTS = ("cpu", "cores", "memory_gib", "gpu", "system", "python", "profile", "device")
 _MACHINE = ("gpu", "device", "cpu", "cores", "profile")  # the first counts most
@@ -50,6 +51,10 @@ class RecordedRun:
             return "older (its inputs were not recorded)"
         older = [key.removeprefix("ch") for key, names in self.changed.items() if names]
         return f"older in {', '.join(older)}" if older else "as in this book"
+
+    def is_older(self, key: str) -> bool:
+        """Whether other inputs made a chapter of it, or it does not list them."""
+        return self.changed is None or bool(self.changed.get(key))
 
     def state(self, claim: Claim) -> State:
         """State of the verdict of a claim in it."""
@@ -169,7 +174,8 @@ def compare(here: Results, there: Results) -> list[Compared]:
     """Compare each record of two runs, chapter by chapter.
 
     Timed records are not judged. Others agree if their intervals overlap or, if neither
-    has one, if they differ by at most `TOLERANCE` of the larger.
+    has one, if they differ by at most `TOLERANCE` of the larger or are both below
+    `ROUNDING`.
     """
     found = []
     for key in sorted({*here.records, *there.records}):
@@ -211,6 +217,15 @@ def differing_verdicts(
         for c, ours, theirs in pairs
         if ours is not theirs and State.NOT_RECORDED not in (ours, theirs)
     ]
+
+
+def time_factors(found: Iterable[Compared]) -> dict[str, float]:
+    """How many times as long each time is here as there; counts and rates left out."""
+    return {
+        one.name: one.factor
+        for one in found
+        if one.verdict == "timed" and one.unit in _TIMES and one.factor
+    }
 
 
 def report(found: Sequence[Compared], *, every: bool = False) -> list[str]:
@@ -268,23 +283,6 @@ def machine_line(run: Results) -> str:
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
 
 
-def recorded_table(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
-    """Markdown table for the provenance page: this run compared with recorded ones."""
-    rows = []
-    for name, run in recorded.items():
-        facts, counts = run.results.facts, summary(compare(here, run.results))
-        what = f"{facts['date']}, {facts['profile']}"
-        machine = machine_line(run.results)
-        rows.append(f"| {name} | {machine} | {what} | {run.age} | {counts} |")
-    if not rows:
-        return "None was recorded yet: `make record NAME=...` saves this one."
-    head = (
-        "| name | machine | date, profile | its code | compared with this run |\n"
-        "|---|---|---|---|---|"
-    )
-    return "\n".join([head, *rows])
-
-
 def _load(results: Path) -> Results:
     if not (results / "run.json").exists():
         raise BookError(f"no results in {results}: make book first, with all chapters")
@@ -308,11 +306,7 @@ def _compared(
 
 def _times(found: Iterable[Compared]) -> str:
     """A line on the ratios of a chapter's times; empty if it has none."""
-    factors = {
-        one.name: one.factor
-        for one in found
-        if one.verdict == "timed" and one.unit in _TIMES and one.factor
-    }
+    factors = time_factors(found)
     if not factors:
         return ""
     low, high = (end(factors, key=factors.__getitem__) for end in (min, max))
@@ -331,7 +325,8 @@ def _line(one: Compared) -> str:
 def _agree(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     if ours["low"] is None and theirs["low"] is None:
         a, b = ours["value"], theirs["value"]
-        return bool(abs(a - b) <= TOLERANCE * max(abs(a), abs(b)))
+        larger = max(abs(a), abs(b))
+        return bool(larger < ROUNDING or abs(a - b) <= TOLERANCE * larger)
     (low, high), (least, most) = _ends(ours), _ends(theirs)
     return low <= most and least <= high
 

@@ -1,8 +1,10 @@
 """A rule in words with its numbers, and how far it is from falling."""
 
 import ast
+from typing import Any
 
 from book.pipeline.records.claims import evaluate
+from book.pipeline.records.names import readable
 from book.pipeline.results import Results
 
 _WORDS: dict[type[ast.AST], str] = {
@@ -18,9 +20,12 @@ _WORDS: dict[type[ast.AST], str] = {
     ast.Div: "divided by",
     ast.Pow: "to the power of",
 }
-_CALLS = {"min": "the least of", "max": "the largest of", "abs": "the size of"}
-_ENDS = {"low": " (lower end)", "high": " (upper end)", "n": " (sample size)"}
-_WRITTEN = {"ndcg": "nDCG", "auc": "AUC", "ease": "EASE", "tf idf": "TF-IDF"}
+_CALLS = {
+    "min": "the smallest of",
+    "max": "the largest of",
+    "abs": "the absolute value of",
+}
+_ENDS = {"low": "lower end ", "high": "upper end ", "n": "sample size "}
 
 
 def sentence(rule: str, results: Results) -> str:
@@ -28,7 +33,7 @@ def sentence(rule: str, results: Results) -> str:
 
     >>> run = Results({"ch1": {"ndcg_text": {"value": 0.2, "low": 0.1, "high": 0.3}}})
     >>> sentence("ch1.ndcg_text.low > 0.05", run)
-    'nDCG text (lower end) 0.1 is above 0.05'
+    'nDCG, text (lower end 0.1) is above 0.05'
     """
     return _words(ast.parse(rule.strip(), mode="eval").body, results) if rule else ""
 
@@ -92,12 +97,15 @@ def _words(node: ast.expr, results: Results) -> str:
         case ast.UnaryOp(operand=operand):
             return f"not ({_words(operand, results)})"
         case ast.Call(func=ast.Name(id=name), args=args):
-            return f"{_CALLS[name]} {', '.join(_inner(a, results) for a in args)}"
+            inside = "; ".join(_words(a, results) for a in args)
+            return f"{_CALLS[name]} ({inside})"
         case ast.Attribute():
             return _record(ast.unparse(node), results)
         case ast.Name(id="margin"):
             return f"the margin {evaluate(node, results):g}"
-    return ast.unparse(node).strip("'")
+        case ast.Constant(value=value):
+            return _number(value)
+    return ast.unparse(node)
 
 
 def _inner(node: ast.expr, results: Results) -> str:
@@ -107,11 +115,16 @@ def _inner(node: ast.expr, results: Results) -> str:
 
 def _record(reference: str, results: Results) -> str:
     key, name, field = (*reference.split("."), "value")[:3]
-    said = name.replace("_", " ")
-    for text, written in _WRITTEN.items():
-        said = f" {said} ".replace(f" {text} ", f" {written} ").strip()
-    value = results.get(reference)
-    number = f"{value:.4g}" if isinstance(value, int | float) else value
     unit = results.records.get(key, {}).get(name, {}).get("unit", "")
-    shown = "not recorded" if value is None else f"{number} {unit}".strip()
-    return f"{said}{_ENDS.get(field, '')} {shown}"
+    value = results.get(reference)
+    if value is None:
+        return f"{readable(name, unit)} (not recorded)"
+    shown = f"{_number(value)} {'' if field == 'n' else unit}".strip()
+    return f"{readable(name, unit)} ({_ENDS.get(field, '')}{shown})"
+
+
+def _number(value: Any) -> str:
+    """Four digits, or all of a large number in groups of three; others as they are."""
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -1,0 +1,243 @@
+"""Appendix C, provenance: what changes on another machine, then every input."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from statistics import median
+
+from book.pipeline.chapters import Chapter
+from book.pipeline.records.claims import Judgement, State, tally
+from book.pipeline.records.compare import Compared, RecordedRun, compare, time_factors
+from book.pipeline.results import Results
+from book.pipeline.running.execute import Run
+
+_DASH = "–"
+_MACHINE = {
+    "cpu": "processor",
+    "cores": "cores",
+    "memory_gib": "memory, GiB",
+    "gpu": "GPU",
+    "device": "device of the models",
+    "profile": "profile",
+    "date": "recorded on",
+}
+
+
+def provenance(
+    runs: Mapping[Chapter, Run],
+    here: Results,
+    judgements: Sequence[Judgement],
+    recorded: Mapping[str, RecordedRun],
+    *,
+    note: str = "",
+) -> str:
+    """The page: this run beside the recorded ones, then its chapters and inputs.
+
+    Args:
+        runs: The chapters of this run.
+        here: Its records and facts.
+        judgements: Of the claims on it.
+        recorded: The recorded runs by name; none for a reader's data or models.
+        note: Put under the title.
+    """
+    found = {name: compare(here, run.results) for name, run in recorded.items()}
+    return f"""\
+# C. Provenance
+
+{note}
+
+## What changes on another machine
+
+{_introduction(here, recorded)}
+
+{_machines(here, judgements, recorded, found)}
+
+{_compared(runs, judgements, recorded, found)}
+:::{{dropdown}} Versions
+{_versions(here, recorded)}
+:::
+
+## What this run was made of
+
+A chapter runs again when one of its inputs changes, and only then.
+
+:::{{dropdown}} Chapters
+| chapter | fingerprint | profile | code cells | records | seconds |
+|---|---|---|---|---|---|
+{_lines(_chapter(chapter, run) for chapter, run in runs.items())}
+:::
+
+{_lines(_inputs(chapter, run) for chapter, run in runs.items())}
+"""
+
+
+def _introduction(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
+    if not {"dataset", "models"}.isdisjoint(here.facts):
+        return "Runs on other data or models are not compared with this one."
+    if not recorded:
+        return "None was recorded yet: `make record NAME=...` saves this run."
+    return """\
+This run beside the runs recorded on named machines. Two exact records agree if their
+intervals overlap or, without intervals, if their values differ by a tenth at most, or
+are both as small as rounding errors. Older code and another profile also change
+records; the table names both. `make compare` prints this comparison."""
+
+
+def _machines(
+    here: Results,
+    judgements: Sequence[Judgement],
+    recorded: Mapping[str, RecordedRun],
+    found: Mapping[str, Sequence[Compared]],
+) -> str:
+    every = [here, *(run.results for run in recorded.values())]
+    others = (tally(run.judgements) for run in recorded.values())
+    rows = [["verdicts", tally(judgements), *others]]
+    if recorded:
+        rows.append(["exact records", _DASH, *map(_agreement, found.values())])
+        rows.append(["times here / there", _DASH, *map(_times, found.values())])
+    rows.append(["code", "as in this book", *(run.age for run in recorded.values())])
+    for fact, what in _MACHINE.items():
+        rows.append([what, *(str(run.facts.get(fact) or _none(fact)) for run in every)])
+    return f"""\
+::::{{div}} comparison
+{_table(["", "this run", *recorded], rows)}
+::::"""
+
+
+def _none(fact: str) -> str:
+    return "none" if fact == "gpu" else _DASH
+
+
+def _agreement(found: Iterable[Compared]) -> str:
+    verdicts = [one.verdict for one in found]
+    names = {"within": "agree", "outside": "disagree", "missing": "in one run only"}
+    return ", ".join(f"{verdicts.count(v)} {name}" for v, name in names.items())
+
+
+def _times(found: Iterable[Compared]) -> str:
+    factors = time_factors(found).values()
+    if not factors:
+        return _DASH
+    ends = f"from {min(factors):.2f} to {max(factors):.2f}"
+    return f"median {median(factors):.2f}, {ends}, n = {len(factors)}"
+
+
+def _compared(
+    runs: Mapping[Chapter, Run],
+    judgements: Sequence[Judgement],
+    recorded: Mapping[str, RecordedRun],
+    found: Mapping[str, Sequence[Compared]],
+) -> str:
+    if not recorded:
+        return ""
+    stems = {chapter.key: chapter.stem for chapter in runs}
+    return f"""\
+### Verdicts that differ by machine
+
+{_verdicts(judgements, recorded)}
+
+### Exact records that disagree
+
+{_lines(_records(name, of_it, stems) for name, of_it in found.items())}
+
+### More of the comparison
+
+:::{{dropdown}} Times by chapter, here / there
+{_times_by_chapter(stems, found)}
+:::
+"""
+
+
+def _verdicts(
+    judgements: Sequence[Judgement], recorded: Mapping[str, RecordedRun]
+) -> str:
+    """A table of the claims whose states differ; first those that fall in a run."""
+    fell: list[list[str]] = []
+    rest: list[list[str]] = []
+    for judgement in judgements:
+        claim, others = judgement.claim, recorded.values()
+        states = [judgement.state, *(run.state(claim) for run in others)]
+        if len({*states} - {State.NOT_RECORDED}) < 2:
+            continue
+        older = ["", *(" (older code)" * run.is_older(claim.key) for run in others)]
+        link = f"{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`"
+        shown = [f"{x}{old}" for x, old in zip(states, older, strict=True)]
+        (fell if State.FALLS in states else rest).append([link, *shown])
+    if not (fell or rest):
+        return "None: each verdict is the same in every run that judges it."
+    return _table(["claim", "this run", *recorded], [*fell, *rest])
+
+
+def _records(name: str, found: Iterable[Compared], stems: Mapping[str, str]) -> str:
+    """The exact records of one recorded run that disagree with this run, folded."""
+    apart = [one for one in found if one.verdict == "outside"]
+    if not apart:
+        return f"**{name}**: none.\n"
+    rows = [[_link(one, stems), one.here, one.there, _factor(one)] for one in apart]
+    return f"""\
+:::{{dropdown}} {name}: {len(apart)} disagree
+{_table(["record", "this run", name, "ratio"], rows)}
+:::
+"""
+
+
+def _link(one: Compared, stems: Mapping[str, str]) -> str:
+    """Its name, as a link to the cell that recorded it if the chapter is printed."""
+    if one.chapter not in stems:
+        return f"`{one.name}`"
+    record = one.name.partition(".")[2]
+    place = f"chapters/{stems[one.chapter]}.html#record-{record}"
+    return f'<a href="{escape(place)}">{escape(one.name)}</a>'
+
+
+def _factor(one: Compared) -> str:
+    return _DASH if one.factor is None else f"{one.factor:.2f}"
+
+
+def _times_by_chapter(
+    stems: Mapping[str, str], found: Mapping[str, Sequence[Compared]]
+) -> str:
+    rows = [
+        [f"[](chapters/{stem})"]
+        + [_times(x for x in of_it if x.chapter == key) for of_it in found.values()]
+        for key, stem in stems.items()
+    ]
+    return _table(["chapter", *found], rows)
+
+
+def _versions(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
+    every = [here, *(run.results for run in recorded.values())]
+    facts = [
+        {"system": run.facts.get("system"), "Python": run.facts.get("python")}
+        | run.facts.get("versions", {})
+        for run in every
+    ]
+    names = dict.fromkeys(name for one in facts for name in one)
+    rows = [[name, *(str(one.get(name) or _DASH) for one in facts)] for name in names]
+    return _table(["", "this run", *recorded], rows)
+
+
+def _chapter(chapter: Chapter, run: Run) -> str:
+    return (
+        f"| [](chapters/{chapter.stem}) | `{run.fingerprint}` "
+        f"| {run.parts['parameter profile']} | {len(chapter.code)} "
+        f"| {len(run.records)} | {run.seconds:.0f} |"
+    )
+
+
+def _inputs(chapter: Chapter, run: Run) -> str:
+    rows = ([f"`{name}`", f"`{value}`"] for name, value in run.parts.items())
+    return f"""\
+:::{{dropdown}} Inputs of {chapter.stem}
+{_table(["input", "hash or value"], rows)}
+:::
+"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown table."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return _lines(lines)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
