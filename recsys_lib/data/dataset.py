@@ -87,9 +87,7 @@ def build_dataset(
     return Dataset(name, coded, items, users, hashes, understood)
 
 
-def most_rated(
-    dataset: Dataset, n_items: int, *, before: float = np.inf
-) -> Dataset:
+def most_rated(dataset: Dataset, n_items: int, *, before: float = np.inf) -> Dataset:
     """Reduce a data set to the items with the most ratings, and their interactions.
 
     Args:

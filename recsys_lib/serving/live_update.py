@@ -1,7 +1,7 @@
 """Update a model while it serves: in the serving process, or in a process beside it.
 
-In one process a lock keeps requests from reading a model that is half updated. A process
-beside it updates its own copy and publishes finished weights as a file, which the server
+In one process a lock keeps requests from reading a model that is half updated. Another
+process updates its own copy and publishes finished weights as a file, which the server
 maps when it has changed: no request waits for an update.
 """
 
