@@ -87,12 +87,14 @@ def build_dataset(
     return Dataset(name, coded, items, users, hashes, understood)
 
 
-def most_rated(dataset: Dataset, n_items: int) -> Dataset:
+def most_rated(dataset: Dataset, n_items: int, *, before: float = np.inf) -> Dataset:
     """Reduce a data set to the items with the most ratings, and their interactions.
 
     Args:
         dataset: Its items keep their order, and its users their codes.
         n_items: How many, in [1, dataset.n_items].
+        before: Time in seconds; later ratings do not count in the choice of the items,
+            but stay if their item is chosen.
 
     Raises:
         ValueError: If n_items is out of range.
@@ -104,7 +106,8 @@ def most_rated(dataset: Dataset, n_items: int) -> Dataset:
     if not 1 <= n_items <= dataset.n_items:
         raise ValueError(f"n_items must lie in [1, {dataset.n_items}]; got {n_items}")
     events = dataset.interactions
-    n_ratings = np.bincount(events["item"], minlength=dataset.n_items)
+    early = events["item"][events["timestamp"] < before]
+    n_ratings = np.bincount(early, minlength=dataset.n_items)
     selected = np.sort(np.argsort(-n_ratings, kind="stable")[:n_items])
     events = events[events["item"].isin(selected)].reset_index(drop=True)
     events["item"] = np.searchsorted(selected, events["item"])

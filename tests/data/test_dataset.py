@@ -44,6 +44,17 @@ def test_the_most_rated_items_keep_their_users_and_descriptions(movielens):
     assert with_item_ids(few).equals(events[kept].reset_index(drop=True))
 
 
+def test_later_ratings_do_not_choose_the_items(movielens):
+    start = float(movielens.interactions.timestamp.quantile(0.6))
+    events = with_item_ids(movielens)
+    early = events[events.timestamp < start].item_id.value_counts()
+    few = most_rated(movielens, 300, before=start)
+    chosen = early.index.isin(few.items.item_id)
+    assert chosen.sum() == 300
+    assert early[~chosen].max() <= early[chosen].min()
+    assert (few.interactions.timestamp >= start).any()
+
+
 def with_item_ids(dataset):
     events = dataset.interactions
     item_ids = dataset.items.item_id.to_numpy()[events.item]
