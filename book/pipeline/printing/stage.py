@@ -12,13 +12,14 @@ import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.printing.figures import FOLDER, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
 from book.pipeline.records.claims import Judgement
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
-from recsys_lib.records import RECORD_MIME
+from recsys_lib.records import NARROW_MIME, RECORD_MIME
 
 
 def check_prose(place: str, text: str) -> list[str]:
@@ -60,7 +61,9 @@ def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Noteb
     cells = [c for c in page.cells if c.cell_type == "code"]
     for n, (cell, executed) in enumerate(zip(cells, done, strict=True), start=1):
         cell.outputs = [
-            o for o in executed.outputs if RECORD_MIME not in o.get("data", {})
+            _without_narrow(o)
+            for o in executed.outputs
+            if RECORD_MIME not in o.get("data", {})
         ]
         if any(_is_picture(o) for o in cell.outputs):
             _check_picture(f"{chapter.stem}: cell {n}", cell)
@@ -150,9 +153,12 @@ def stage(
         if cites and path.stem not in generated:
             path.write_text(_noted(text, note))
     (folder / "chapters").mkdir()
+    (folder / FOLDER).mkdir(parents=True)
     for chapter, run in runs.items():
         for place, text in chapter.prose:
             faults += check_citations(f"{chapter.stem}, {place}", text, results)
+        for name, svg in drawings(run.notebook):
+            (folder / FOLDER / name).write_text(svg)
         page = graft(chapter, run, fallen)
         page.cells[0].source = _noted(page.cells[0].source, note)
         nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
@@ -180,6 +186,14 @@ def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
         ]
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     return yaml.safe_dump(contents, allow_unicode=True, sort_keys=False)
+
+
+def _without_narrow(output: Notebook) -> Notebook:
+    """The output without a drawing for phones, which is a file beside the page."""
+    if NARROW_MIME not in output.get("data", {}):
+        return output
+    data = {kind: x for kind, x in output.data.items() if kind != NARROW_MIME}
+    return nbformat.from_dict({**output, "data": data})
 
 
 def _is_picture(output: Notebook) -> bool:
