@@ -40,7 +40,7 @@ COLOURS = ("#0072b2", "#bf4e00", "#00785a", "#aa3f86", "#4a3a9e", "#806000", "#6
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIZE_INCHES = (8.2, 3.4)  # 9 points are 12 px in a column of 784 px
 NARROW_INCHES = 4.2  # 9 points are 9.7 px in a column of 328 px
-_CLOSE = {"columnspacing": 1, "handletextpad": 0.4, "handlelength": 1.4}
+_CLOSE: dict[str, Any] = {"columnspacing": 1, "handletextpad": 0.4, "handlelength": 1.4}
 _TEXT_POINTS = 9
 _LINE_POINTS = 12  # from one line of text to the next
 _Place = tuple[float, float, Literal["left", "center", "right"]]
@@ -436,9 +436,9 @@ def _name_ends(
         both: Names that have measured points and a dashed prediction.
     """
     legend, figure = axes.get_legend(), _figure(axes)
-    colours = {}
+    drawn = dict[str, Any]()
     for line in axes.lines:
-        colours.setdefault(str(line.get_label()).removesuffix(", predicted"), line)
+        drawn.setdefault(str(line.get_label()).removesuffix(", predicted"), line)
     made: list[Annotation] = []
 
     def write() -> None:
@@ -460,7 +460,7 @@ def _name_ends(
                 annotation_clip=False,
             )
             text.set(fontsize=_TEXT_POINTS, va="center")
-            text.set_color(colours[name].get_color())
+            text.set_color(drawn[name].get_color())
             made.append(text)
         width = max(t.get_window_extent().width for t in made)
         fits = width < 0.3 * figure.bbox.width and _reach(axes, ends) > 0.8
@@ -473,9 +473,9 @@ def _name_ends(
             _legend_above(axes)
             vars(figure.legends[-1])["_book_made"] = True
         elif both:
-            grey = {"color": COLOURS[-1]}
-            marks = [Line2D([], [], ls="", marker="o", ms=4, **grey)]
-            marks += [Line2D([], [], ls="--", lw=1.2, **grey)]
+            grey = COLOURS[-1]
+            marks = [Line2D([], [], ls="", marker="o", ms=4, color=grey)]
+            marks += [Line2D([], [], ls="--", lw=1.2, color=grey)]
             words = ["measured", "predicted"]
             figure.legend(marks, words, loc="outside upper center", ncols=2)
             vars(figure.legends[-1])["_book_made"] = True
@@ -607,9 +607,8 @@ def _dots(
 
 def _legend_above(axes: Axes) -> None:
     """Name the kinds of one panel in a legend above the whole figure."""
-    axes.figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper center", **_CLOSE
-    )
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside upper center", **_CLOSE)
 
 
 def _fit_legends(figure: Figure) -> None:
@@ -619,8 +618,7 @@ def _fit_legends(figure: Figure) -> None:
     """
     known = dict[str, Any]()
     for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        known |= dict(zip(labels, handles, strict=True))
+        known |= {y: x for x, y in zip(*axes.get_legend_handles_labels(), strict=True)}
     only = figure.axes[0].get_legend() if len(figure.axes) == 1 else None
     inside = [only] if only is not None and only.get_visible() else []
     for legend in [*figure.legends, *inside]:
@@ -631,7 +629,7 @@ def _fit_legends(figure: Figure) -> None:
         title = legend.get_title().get_text() or None
         legend.remove()
         for n_columns in range(len(labels), 0, -1):
-            options = {"ncols": n_columns, "title": title, **_CLOSE}
+            options: dict[str, Any] = {"ncols": n_columns, "title": title, **_CLOSE}
             fitted = figure.legend(
                 handles, labels, loc="outside upper center", **options
             )
@@ -669,26 +667,29 @@ class _PlainLog(LogLocator):
         """Ticks from `vmin` to `vmax`; even steps where that holds under two."""
         for steps in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
             self.set_params(subs=steps, numticks=50)
-            ticks = np.asarray(super().tick_values(vmin, vmax))
-            ticks = ticks[(ticks >= vmin) & (ticks <= vmax)]
+            ticks = _within(super().tick_values(vmin, vmax), vmin, vmax)
             if len(ticks) < 2:
-                even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)
-                return even[(even >= vmin) & (even <= vmax)]
+                even = MaxNLocator(4, steps=[1, 2, 5, 10])
+                return _within(even.tick_values(vmin, vmax), vmin, vmax)
             if self._fits(ticks):
                 break
         return ticks
 
-    def _fits(self, ticks: Any) -> bool:
-        axes = self.axis.axes
+    def _fits(self, ticks: Float64Array) -> bool:
+        axis: Any = self.axis
+        axes = axis.axes
         box = axes.bbox.transformed(axes.figure.dpi_scale_trans.inverted())
-        if self.axis.axis_name == "y":
+        if axis.axis_name == "y":
             return bool(len(ticks) * 1.6 * _LINE_POINTS < 72 * box.height)
-        place = np.log10(ticks / ticks[0])
-        place *= (
-            72 * box.width / np.log10(np.divide(*self.axis.get_view_interval()[::-1]))
-        )
+        low, high = axis.get_view_interval()
+        place = 72 * box.width * np.log(ticks / low) / np.log(high / low)
         half = np.array([3 + 3 * len(_plain_number(tick)) for tick in ticks])
         return bool(np.all(np.diff(place) > half[1:] + half[:-1]))
+
+
+def _within(ticks: npt.ArrayLike, low: float, high: float) -> Float64Array:
+    at = np.asarray(ticks, dtype=float)
+    return at[(at >= low) & (at <= high)]
 
 
 def _plain_number(value: float, _position: int | None = None) -> str:
