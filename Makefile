@@ -17,6 +17,8 @@ P99_MS ?= 20
 ITEMS ?= 1000000
 QPS ?= 200
 RESULTS ?=
+CASE ?=
+JSON ?=
 PYTHON ?= python3
 
 # An active virtual or conda environment is used; otherwise .venv is made.
@@ -47,8 +49,9 @@ help:
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
 	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
-	@echo "make plan   what meets a latency objective best   P99_MS=20 ITEMS=1000000"
-	@echo "            QPS=200, by the last book (DATASET=, MODELS=) or RESULTS=<folder>"
+	@echo "make plan   what to build for a latency objective   P99_MS=20 ITEMS=1000000"
+	@echo "            QPS=200 CASE=search|history|new-items   JSON=1, by the last book"
+	@echo "            (DATASET=, MODELS=) or RESULTS=<folder>"
 	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   MODELS=folder"
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
@@ -111,7 +114,8 @@ plan: $(READY)
 	@results="$(RESULTS)"; test -n "$$results" || results=$$($(PY) -m book.pipeline \
 	    results --dataset "$(DATASET)" --models "$(MODELS)") && \
 	    $(PY) -m recsys_lib.serving.plan --p99-ms $(P99_MS) --items $(ITEMS) \
-	    --qps $(QPS) --results "$$results"
+	    --qps $(QPS) --case "$(CASE)" $(if $(filter-out 0,$(JSON)),--json) \
+	    --results "$$results"
 
 serve: data
 	$(PY) -m recsys_lib.serving.movielens --models "$(MODELS)" $(SERVE)

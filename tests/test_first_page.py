@@ -1,8 +1,15 @@
 """The first page: its table of decisions and its table of machines."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+)
 
 from book.pipeline.build import DECISIONS
 from book.pipeline.chapters import BookError
@@ -10,12 +17,26 @@ from book.pipeline.printing.first_page import (
     Case,
     Option,
     decision_table,
+    headline,
     load_cases,
     machine_table,
 )
 from book.pipeline.records.claims import cited
 from book.pipeline.records.compare import load_recorded
 from book.pipeline.results import Results
+
+DRAWN = {
+    "image": {"alt": "A line\n rises."},
+    "figure": {"name": "fig-a", "caption": "It rises."},
+}
+PICTURE = new_output("display_data", {"image/svg+xml": "<svg/>"})
+
+
+class Hashable(SimpleNamespace):
+    """A stand-in for a chapter, the key of its run."""
+
+    __hash__ = object.__hash__
+
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = {"value": 2.0, "low": 1.5, "high": 2.5, "n": 9, "unit": "ms", "timed": True}
@@ -84,3 +105,15 @@ def test_no_rule_of_the_table_is_empty_of_records() -> None:
     rules = [option.when for case in cases for option in case.options if option.when]
     assert rules
     assert all(cited(rule) for rule in rules)
+
+
+def test_the_headline_is_the_figure_of_its_chapter(tmp_path: Path) -> None:
+    cell = new_code_cell("draw()", metadata={"mystnb": DRAWN})
+    executed = new_code_cell("draw()", outputs=[PICTURE])
+    chapter = Hashable(notebook=new_notebook(cells=[new_markdown_cell(), cell]))
+    run = SimpleNamespace(notebook=new_notebook(cells=[executed]))
+    files = headline({chapter: run}, "fig-a")  # type: ignore[dict-item]
+    assert files["headline.svg"] == "<svg/>"
+    assert ":alt: A line rises.\n" in files["headline"]
+    assert "It rises. As {numref}`fig-a` in its section." in files["headline"]
+    assert headline({}, "fig-a").keys() == {"headline"}

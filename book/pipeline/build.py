@@ -10,6 +10,7 @@ from pathlib import Path
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.printing.first_page import (
     decision_table,
+    headline,
     load_cases,
     machine_table,
 )
@@ -41,6 +42,7 @@ from recsys_lib.machine import describe_machine
 
 RECORDED = "book/results"
 DECISIONS = "book/decisions.yml"
+HEADLINE = "fig-ch1-buys-and-costs"  # on the first page, too
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _stage(
     elsewhere = {name: run.results for name, run in recorded.items()}
     rows = entries(judgements, results, recorded)
     pages = {
+        **headline(measured.runs, HEADLINE),
         "decisions": decision_table(cases, results),
         "machines": machine_table(compared, results, elsewhere),
         "ledger": ledger(judgements, results, recorded),

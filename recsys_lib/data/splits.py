@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_matrix
 
@@ -39,6 +40,32 @@ class HeldOutItems:
     histories: csr_matrix
     items: IntArray
     relevant: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class FutureTest:
+    """The past for training, and what its users interact with later.
+
+    The columns of the matrices are the items of `train` alone.
+
+    Attributes:
+        train: Interactions before the cut.
+        items: (n_items,) codes of the items of `train`, ascending.
+        histories: (n_users, n_items) of `train`. A value is the rank of the interaction
+            in the user's time, from 1.
+        wanted: (n_users, n_items) interactions after the cut, of users with a history.
+        first: (n_users, n_items) the earliest of each row of `wanted`.
+        divided: Share of `wanted` in the sitting that the cut divides, in [0, 1].
+        first_sitting: Share of `wanted` in the user's first sitting there, in [0, 1].
+    """
+
+    train: pd.DataFrame
+    items: IntArray
+    histories: csr_matrix
+    wanted: csr_matrix
+    first: csr_matrix
+    divided: float
+    first_sitting: float
 
 
 def stratified_split(
@@ -95,6 +122,63 @@ def temporal_split(interactions: pd.DataFrame, *, ratio: float = 0.75) -> Split:
     times = interactions["timestamp"]
     cut = np.sort(times)[int(ratio * len(times)) :][:1]
     return _divide(interactions, times.lt(cut[0]) if len(cut) else times.notna())
+
+
+def future_test(
+    interactions: pd.DataFrame,
+    n_users: int,
+    *,
+    ratio: float = 0.75,
+    pause_s: float = 3600,
+) -> FutureTest:
+    """Split all users at one time; test those with a past, on items of the past.
+
+    Args:
+        interactions: Columns user, item and timestamp (seconds), each pair once.
+        n_users: Rows of the matrices.
+        ratio: Share of the rows before the cut, as in `temporal_split`.
+        pause_s: A longer pause between two interactions of a user ends a sitting.
+
+    Raises:
+        ValueError: As `temporal_split` does, or if no user with a past interacts with
+            an item of the past after the cut.
+
+    >>> log = {"user": [0, 0, 1, 0], "item": [5, 7, 6, 6], "timestamp": [0, 9, 10, 11]}
+    >>> test = future_test(pd.DataFrame(log), 2, ratio=0.8)
+    >>> test.items[test.wanted.indices].tolist()
+    [6]
+    """
+    split = temporal_split(interactions, ratio=ratio)
+    known = split.test["user"].isin(split.train["user"])
+    known &= split.test["item"].isin(split.train["item"])
+    if not known.any():
+        got = f"got {len(split.test)} rows after the cut"
+        raise ValueError(f"a user with a past must want an item of the past; {got}")
+    past, test = (
+        x.sort_values("timestamp", kind="stable")
+        for x in (split.train, split.test[known])
+    )
+    items = np.unique(past["item"])
+    ordered = interactions.sort_values("timestamp", kind="stable")
+    breaks = ordered.groupby("user")["timestamp"].diff().gt(pause_s)
+    sitting = breaks.groupby(ordered["user"]).cumsum()
+    of_test, user = sitting[test.index], test["user"]
+    ended = user.map(sitting[past.index].groupby(past["user"]).max())
+
+    def matrix(rows: pd.DataFrame, values: npt.ArrayLike) -> csr_matrix:
+        columns = np.searchsorted(items, rows["item"])
+        return csr_matrix((values, (rows["user"], columns)), (n_users, len(items)))
+
+    earliest = test.drop_duplicates("user")
+    return FutureTest(
+        split.train,
+        items,
+        matrix(past, past.groupby("user").cumcount() + 1.0),
+        matrix(test, np.ones(len(test))),
+        matrix(earliest, np.ones(len(earliest))),
+        float((of_test == ended).mean()),
+        float((of_test == of_test.groupby(user).transform("min")).mean()),
+    )
 
 
 def cold_item_split(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.data.splits import (
     cold_item_split,
+    future_test,
     hold_out_items,
     stratified_split,
     temporal_split,
@@ -134,3 +135,39 @@ def test_held_out_items_are_without_history(movielens):
     users, columns = np.nonzero(held_out.relevant)
     pairs = set(zip(users, held_out.items[columns], strict=True))
     assert pairs == set(zip(split.test.user, split.test.item, strict=True))
+
+
+def log_of(rows):
+    return pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+
+
+def test_the_future_of_a_hand_worked_log():
+    past = [(0, 5, 0), (3, 3, 1), (0, 7, 9_000), (1, 7, 9_100), (1, 5, 9_200)]
+    new = [(0, 9, 9_300), (2, 5, 9_400)]  # an item and a user without a past
+    future = [(1, 3, 10_000), (3, 7, 50_000), (3, 5, 90_000)]
+    test = future_test(log_of(past + new + future), 4, ratio=0.5)
+    assert test.items.tolist() == [3, 5, 7]
+    assert test.histories.toarray()[0].tolist() == [0, 1, 2]
+    assert test.wanted.toarray().tolist() == [[0] * 3, [1, 0, 0], [0] * 3, [0, 1, 1]]
+    assert test.first.toarray().tolist() == [[0] * 3, [1, 0, 0], [0] * 3, [0, 0, 1]]
+    assert test.divided == pytest.approx(1 / 3)  # user 1 goes on
+    assert test.first_sitting == pytest.approx(2 / 3)  # user 3 returns twice
+
+
+def test_the_future_of_movielens_is_later_and_of_known_users_and_items(movielens):
+    once = movielens.drop_duplicates(["user", "item"])
+    test = future_test(once, 943)
+    users = np.flatnonzero(np.diff(test.wanted.indptr))
+    assert set(users) <= set(test.train["user"])
+    assert set(test.items) == set(test.train["item"])
+    assert np.diff(test.first.indptr).max() == 1
+    assert not test.histories.multiply(test.wanted).nnz
+    assert (np.diff(test.first.indptr) > 0).sum() == len(users)
+    cut = once.drop(test.train.index)["timestamp"].min()
+    assert test.train["timestamp"].max() < cut
+
+
+def test_a_future_without_known_users_is_refused():
+    rows = [(0, 1, 1), (0, 2, 2), (1, 1, 3), (1, 2, 4)]
+    with pytest.raises(ValueError, match=r"an item of the past; got 2 rows"):
+        future_test(log_of(rows), 2, ratio=0.5)

@@ -9,6 +9,7 @@ from recsys_lib.models.hybrid import Blend, ContentModel
 from recsys_lib.models.ials import fit_ials
 from recsys_lib.models.incremental_ease import IncrementalEase
 from recsys_lib.models.neighbours import fit_item_knn, fit_popularity, fit_sar
+from recsys_lib.models.sasrec import SasRecOptions, fit_sasrec
 from recsys_lib.models.training import TrainingOptions
 from recsys_lib.models.two_tower import fit_two_tower
 
@@ -38,6 +39,9 @@ MODELS = {
     "ials": lambda x: fit_ials(x, dim=2),
     "two_tower": lambda x: fit_two_tower(x, FEATURES, TrainingOptions(epochs=1)),
     "two_tower_ids": lambda x: fit_two_tower(x, None, TrainingOptions(epochs=1)),
+    "sasrec": lambda x: fit_sasrec(
+        x, TrainingOptions(epochs=1), options=SasRecOptions(dim=4, length=3)
+    ),
     "content": lambda x: ContentModel(FEATURES),
     "blend": lambda x: Blend([fit_popularity(x), fit_ease(x)], [1, 2]),
 }

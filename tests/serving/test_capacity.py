@@ -15,9 +15,20 @@ from recsys_lib.serving.capacity import (
     Objective,
     Search,
     choose,
+    near,
+    needs,
     predict,
+    rank,
 )
-from recsys_lib.serving.plan import ENCODERS, KINDS, main, read_configurations
+from recsys_lib.serving.plan import (
+    ENCODERS,
+    FILMS,
+    KINDS,
+    main,
+    p99_error,
+    read_configurations,
+    read_controls,
+)
 
 RECORDED = Path(__file__).resolve().parents[2] / "book/results/amd-epyc-2-cores"
 FLAT = Search("flat", (1000, 101_000), (0.5, 10.5), 1536, 1.0)
@@ -38,7 +49,7 @@ def test_an_example_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("search", "n", "ms"), [(FLAT, 1000, 0.5), (FLAT, 1_001_000, 100.5)]
+    ("search", "n", "ms"), [(FLAT, 1000, 0.5), (FLAT, 9, 0.5), (FLAT, 1_001_000, 100.5)]
 )
 def test_a_scan_grows_with_the_items(search, n, ms):
     assert search.predict_ms(n) == pytest.approx(ms)
@@ -117,7 +128,13 @@ def results(tmp_path):
         key = slug(name)
         three |= {f"ms_{key}": 3 - number / 2, f"mb_{key}": 90}
         three |= {f"recall_{key}": 0.7 - number / 20}
-    chapters = {"ch3": three, "ch4": {"service_scv": 0.05}}
+    three |= {"recall_tfidf": 0.4, "ms_tfidf": 0.3, "mb_tfidf": 1}
+    three["recall_shuffled"] = 0.1
+    one = {f"rt_{key}_p50_ms": 0.2 for key in FILMS} | {"rt_one_text_p50_ms": 3.2}
+    one |= {f"ndcg_{key}": 0.1 for key in FILMS} | {"ndcg_ease": 0.5}
+    one |= {f"cold_{key}": 0.5 for key in FILMS} | {"cold_text": 0.8}
+    seven = {"plan_p99_least": 0.5, "plan_p99_most": 3.0}
+    chapters = {"ch1": one, "ch3": three, "ch4": {"service_scv": 0.05}, "ch7": seven}
     for key, values in chapters.items():
         records = {name: {"value": value} for name, value in values.items()}
         (tmp_path / f"{key}.json").write_text(json.dumps(records))
@@ -132,14 +149,93 @@ def command(folder, **changes):
     return main([*options, f"--results={folder}"])
 
 
-def test_the_command_says_the_plan_or_that_there_is_none(results, capsys):
-    assert len(read_configurations(results)) == len(ENCODERS) * len(KINDS)
-    assert command(results) == 0
+def rows_of(results, capsys, **changes):
+    """Exit code, and what JSON says by the name of the configuration."""
+    asked = {"p99-ms": 20, "items": 1_000_000, "qps": 200} | changes
+    options = [f"--{name}={value}" for name, value in asked.items()]
+    code = main([*options, "--json", f"--results={results}"])
+    said = json.loads(capsys.readouterr().out)
+    return code, said | {"by": {x["configuration"]: x for x in said["configurations"]}}
+
+
+def test_the_command_prints_a_table_and_what_to_build(results, capsys):
+    assert command(results, items=10_000) == 0
     said = capsys.readouterr().out
-    assert "1,000,000 items, 200 requests a second,\non a processor, 2 cores" in said
-    assert "as it is + hnsw: p99" in said
-    assert command(results, **{"p99-ms": 0.5}) == 1
-    assert "Not reachable: the nearest is token table + hnsw" in capsys.readouterr().out
+    assert "10,000 items, 200 requests a second,\non a processor, 2 cores" in said
+    assert "garment recall@10; controls: counted words 0.400, shuffled 0.100" in said
+    assert "Build: as it is + " in said
+    assert command(results, items=10_000, **{"p99-ms": 0.2}) == 1
+    assert "Not reachable. The nearest is counted words" in capsys.readouterr().out
+
+
+def test_no_language_model_is_a_candidate_in_each_case(results, capsys):
+    for case in ("search", "history", "new-items"):
+        code, said = rows_of(results, capsys, case=case, items=10_000)
+        assert code == 0
+        assert {x["language_model"] for x in said["configurations"]} == {True, False}
+    assert said["by"]["language model, stored + flat"]["quality"] == pytest.approx(
+        0.8 * 0.98
+    )
+    _, said = rows_of(results, capsys, case="history", items=10_000)
+    assert said["configurations"][0]["configuration"] == "EASE"
+    assert said["metric"] == "nDCG@10"
+    assert said["controls"] == {"popularity": 0.1}, "random was not recorded"
+
+
+def test_a_table_of_pairs_does_not_fit(results, capsys):
+    _, said = rows_of(results, capsys, case="history", items=100_000)
+    ease = said["by"]["EASE"]
+    assert ease["memory_mb"] == 4e4
+    assert ease["fails"] == "memory"
+    assert ease["needs"] == ["37.3 GiB of memory"]
+
+
+def test_a_p99_has_the_error_of_chapter_7(results, capsys):
+    _, said = rows_of(results, capsys, items=10_000)
+    row = said["configurations"][0]
+    assert row["p99_low_ms"] == pytest.approx(row["p99_ms"] / 2)
+    assert row["p99_high_ms"] == pytest.approx(row["p99_ms"] * 3)
+    (results / "ch7.json").write_text('{"plan_p99_worst_factor": {"value": 4}}')
+    assert p99_error(results) == (0.25, 4)
+    (results / "ch7.json").unlink()
+    assert p99_error(results) is None
+    _, said = rows_of(results, capsys, items=10_000)
+    assert said["configurations"][0]["p99_high_ms"] is None
+
+
+def test_the_data_named_decide_the_case(results, capsys):
+    run = json.loads((results / "run.json").read_text()) | {"dataset": "shop"}
+    (results / "run.json").write_text(json.dumps(run))
+    assert rows_of(results, capsys, items=9)[1]["case"] == "history"
+    assert command(results, case="serach") == 2
+    assert "case must be one of search, history, new-items; got 'serach'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_ways_to_meet_an_objective():
+    tight = Objective(p99_ms=10, n_items=10_000, qps=150)
+    plan = predict(GOOD, tight, cores=1)
+    cores, longer = needs(plan, tight, cores=1)
+    assert cores == "2 cores"
+    assert longer == f"{math.ceil(plan.p99_ms - 10)} ms more"
+    assert predict(GOOD, tight, cores=2).excess <= 1
+    flooded = replace(tight, p99_ms=2, qps=1000)
+    (way,) = needs(predict(GOOD, flooded, cores=1), flooded, cores=1)
+    assert way == "9 cores and 6 ms more"
+    small = replace(EASY, memory_bytes=80e6)
+    assert needs(predict(GOOD, small, cores=1), small, cores=1) == ["0.1 GiB of memory"]
+
+
+def test_the_best_comes_first_then_better_ones_that_fail():
+    tight = Objective(p99_ms=1, n_items=10_000, qps=50)
+    poor = replace(QUICK, encoder="poor", quality=0.1)
+    plans = rank([poor, GOOD, QUICK], tight, cores=1)
+    assert [p.configuration for p in plans] == [QUICK, poor, GOOD]
+    assert [p.configuration for p in near(plans)] == [QUICK, GOOD, poor]
+    assert near(plans, 1) == plans[:1]
+    failing = rank([GOOD], tight, cores=1)
+    assert near(failing) == failing
 
 
 def test_a_plan_takes_the_encoders_that_were_recorded(results):
@@ -147,12 +243,13 @@ def test_a_plan_takes_the_encoders_that_were_recorded(results):
     del records["ms_half_zero"]  # as for a model that is not a BERT
     (results / "ch3.json").write_text(json.dumps(records))
     found = {c.encoder for c in read_configurations(results)}
-    assert found == set(ENCODERS) - {"half zero"}
+    assert found == {*ENCODERS, "counted words"} - {"half zero"}
 
 
 def test_a_recorded_run_has_every_encoder():
     found = read_configurations(RECORDED)
-    assert [c.encoder for c in found[:: len(KINDS)]] == [*ENCODERS]
+    assert [c.encoder for c in found[:: len(KINDS)]] == [*ENCODERS, "counted words"]
+    assert read_controls(RECORDED, "new-items").keys() == {"metadata", "random"}
 
 
 def test_what_is_missing_is_named(results, capsys):

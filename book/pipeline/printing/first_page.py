@@ -7,10 +7,13 @@ from typing import Any
 
 import yaml
 
-from book.pipeline.chapters import BookError
+from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.printing.prose import citations
 from book.pipeline.records.claims import Claim, State, judge
 from book.pipeline.results import Results
+from book.pipeline.running.execute import Run
+
+_SVG = "image/svg+xml"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,36 @@ def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
         return cases, dict(content["machines"])
     except (TypeError, KeyError) as error:
         raise BookError(f"{path.name}: {error}") from error
+
+
+def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
+    """The figure of that name for the first page, if a chapter of the build drew it.
+
+    Returns:
+        Files to stage: the page to include, and the picture that it shows.
+    """
+    for chapter, run in runs.items():
+        done = [c for c in run.notebook.cells if c.cell_type == "code"]
+        cells = [c for c in chapter.notebook.cells if c.cell_type == "code"]
+        for cell, executed in zip(cells, done, strict=True):
+            settings = cell.metadata.get("mystnb", {})
+            if settings.get("figure", {}).get("name") != name:
+                continue
+            pictures = [x.data.get(_SVG) for x in executed.outputs if "data" in x]
+            picture = next(filter(None, pictures), "")
+            alt = " ".join(settings["image"]["alt"].split())
+            page = f"""\
+```{{figure}} headline.svg
+:alt: {alt}
+:name: fig-headline
+
+{settings["figure"]["caption"]} As {{numref}}`{name}` in its section.
+```
+"""
+            return {"headline": page, "headline.svg": picture}
+    return {
+        "headline": "*The chapter with the headline figure is not in this build.*\n"
+    }
 
 
 def decision_table(cases: Sequence[Case], results: Results) -> str:
