@@ -110,7 +110,7 @@ def lay_out(figure: Figure, width_inches: float) -> None:
 def _wide_and_narrow(figure: Figure) -> dict[str, str]:
     """Both drawings of a figure, by the type under which a notebook keeps them."""
     drawn = {}
-    widths = {"image/svg+xml": SIZE_INCHES[0], NARROW_MIME: NARROW_INCHES}
+    widths = {NARROW_MIME: NARROW_INCHES, "image/svg+xml": SIZE_INCHES[0]}
     for kind, width in widths.items():
         lay_out(figure, width)
         file = io.StringIO()
@@ -624,7 +624,7 @@ def _fit_legends(figure: Figure) -> None:
     for legend in [*figure.legends, *inside]:
         labels = [text.get_text() for text in legend.get_texts()]
         old = zip(labels, legend.legend_handles, strict=True)
-        handles = [known.get(label, handle) for label, handle in old]
+        handles: list[Any] = [known.get(label, handle) for label, handle in old]
         made = vars(legend).get("_book_made", False)
         title = legend.get_title().get_text() or None
         legend.remove()

@@ -33,7 +33,7 @@ DARK = {
     "#ffffff": "none",  # the page shows through
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-_IMAGE = re.compile(r'<img [^>]*?src="([./]*)_images/([0-9a-f]{64})\.svg"[^>]*>')
+_IMAGE = re.compile(r'<img [^>]*?src="([./]*)_images/([\w-]+)\.svg"[^>]*>')
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -60,17 +60,22 @@ def _turned(colour: str) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in turned)
 
 
+def digest(svg: str) -> str:
+    """The name that MyST-NB gives to a drawing."""
+    return hashlib.sha256("\n".join(svg.splitlines()).encode()).hexdigest()
+
+
 def drawings(notebook: Notebook) -> Iterator[tuple[str, str]]:
     """File names and contents of a run's figures, beside the wide light ones.
 
-    The name begins with the digest by which MyST-NB names the wide light one.
+    Each name begins with the digest of the wide light one.
     """
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
     for data in (o.get("data", {}) for o in outputs):
         wide, narrow = data.get("image/svg+xml"), data.get(NARROW_MIME)
         if wide is None:
             continue
-        name = hashlib.sha256("\n".join(wide.splitlines()).encode()).hexdigest()
+        name = digest(wide)
         yield f"{name}-dark.svg", darkened(wide)
         if narrow is not None:
             yield f"{name}-narrow.svg", narrow

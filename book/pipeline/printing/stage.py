@@ -12,7 +12,7 @@ import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook
-from book.pipeline.printing.figures import FOLDER, drawings
+from book.pipeline.printing.figures import FOLDER, digest, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
@@ -145,6 +145,7 @@ def stage(
     shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
     for name, text in generated.items():
         (folder / (name if "." in name else f"{name}.md")).write_text(text)
+    _write_drawings(folder, runs.values(), generated)
     faults = []
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
@@ -153,18 +154,29 @@ def stage(
         if cites and path.stem not in generated:
             path.write_text(_noted(text, note))
     (folder / "chapters").mkdir()
-    (folder / FOLDER).mkdir(parents=True)
     for chapter, run in runs.items():
         for place, text in chapter.prose:
             faults += check_citations(f"{chapter.stem}, {place}", text, results)
-        for name, svg in drawings(run.notebook):
-            (folder / FOLDER / name).write_text(svg)
         page = graft(chapter, run, fallen)
         page.cells[0].source = _noted(page.cells[0].source, note)
         nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
     if faults:
         raise BookError("\n".join(faults))
     results.save(folder / "results")
+
+
+def _write_drawings(
+    folder: Path, runs: Iterable[Run], generated: Mapping[str, str]
+) -> None:
+    """Write the drawings of all figures, and of those that generated files repeat."""
+    repeated = {digest(x): Path(n).stem for n, x in generated.items() if ".svg" in n}
+    (folder / FOLDER).mkdir(parents=True)
+    for run in runs:
+        for name, svg in drawings(run.notebook):
+            (folder / FOLDER / name).write_text(svg)
+            key, dash, rest = name.partition("-")
+            if key in repeated:
+                (folder / FOLDER / f"{repeated[key]}{dash}{rest}").write_text(svg)
 
 
 def _noted(text: str, note: str) -> str:
