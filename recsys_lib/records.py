@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from recsys_lib.metrics.intervals import Interval
 
 RECORD_MIME = "application/vnd.recsys-lib.record+json"
+NARROW_MIME = "application/vnd.recsys-lib.narrow-figure"  # the SVG for a phone
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TIME_UNITS = ("ns", "us", "ms", "s", "min", "h")  # and rates, which end in "/s"
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.internal.conjecture import providers
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROOT = Path(__file__).resolve().parents[1]
 
 # `make test` draws the same examples each time and keeps none; `make fuzz` draws anew,
@@ -32,7 +33,7 @@ providers._get_local_constants = lambda: providers._local_constants
 
 
 # Files that share what takes long to make, and so a process.
-BOOK = ("tests/test_book.py", "tests/test_claims.py")
+BOOK = ("tests/test_book.py", "tests/test_claims.py", "tests/test_pages.py")
 LAST = "tests/data/test_own.py"  # makes two books more
 RAY = ("tests/scaling/test_ray_embedding.py", "tests/scaling/test_ray_serving.py")
 
@@ -119,6 +120,20 @@ def tiny_folder(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.network.model.save_pretrained(folder)
     shutil.copy(minilm_folder() / "tokenizer.json", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "BOOK_NEEDS_BROWSER=1, but there is no Chromium on the PATH"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

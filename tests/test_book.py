@@ -3,37 +3,23 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from conftest import CHROMIUM
+from playwright.sync_api import Browser, Page
 
 from book.pipeline.chapters import Chapter
 from book.pipeline.printing.prose import citations
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NEEDED = os.environ.get("BOOK_NEEDS_BROWSER") == "1"
 in_browser = pytest.mark.skipif(
     CHROMIUM is None and not NEEDED, reason="no Chromium on this machine's PATH"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "BOOK_NEEDS_BROWSER=1, but there is no Chromium on the PATH"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-background-networking"],
-        )
-        yield opened
-        opened.close()
 
 
 def pages(book: Path) -> list[Path]:
@@ -75,11 +61,22 @@ def test_pages_ask_no_server_and_fit_a_phone(
 
 @pytest.mark.book
 @in_browser
-def test_figures_stay_readable_in_the_dark(smoke_book: Path, browser: Browser) -> None:
+def test_a_dark_page_and_a_phone_have_figures_of_their_own(
+    smoke_book: Path, browser: Browser
+) -> None:
     page, _ = visit(browser, pages(smoke_book)[1], color_scheme="dark")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    figure = page.locator("figure img").first
-    assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")
+    dark = page.locator("figure img.only-dark").first
+    assert dark.is_visible()
+    assert not page.locator("figure img.only-light").first.is_visible()
+    assert dark.evaluate("image => getComputedStyle(image).filter") == "none"
+    file = "image => image.currentSrc.replace(/^.*[0-9a-f]{64}/, '')"
+    assert dark.evaluate(file) == "-dark.svg"
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_function(
+        "document.querySelector('figure img.only-dark').currentSrc.includes('narrow')"
+    )
+    assert dark.evaluate(file) == "-narrow-dark.svg"
     page.close()
 
 

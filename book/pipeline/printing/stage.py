@@ -12,13 +12,14 @@ import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.printing.figures import FOLDER, digest, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
 from book.pipeline.records.claims import Judgement
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
-from recsys_lib.records import RECORD_MIME
+from recsys_lib.records import NARROW_MIME, RECORD_MIME
 
 
 def check_prose(place: str, text: str) -> list[str]:
@@ -60,7 +61,9 @@ def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Noteb
     cells = [c for c in page.cells if c.cell_type == "code"]
     for n, (cell, executed) in enumerate(zip(cells, done, strict=True), start=1):
         cell.outputs = [
-            o for o in executed.outputs if RECORD_MIME not in o.get("data", {})
+            _without_narrow(o)
+            for o in executed.outputs
+            if RECORD_MIME not in o.get("data", {})
         ]
         if any(_is_picture(o) for o in cell.outputs):
             _check_picture(f"{chapter.stem}: cell {n}", cell)
@@ -142,6 +145,7 @@ def stage(
     shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
     for name, text in generated.items():
         (folder / (name if "." in name else f"{name}.md")).write_text(text)
+    _write_drawings(folder, runs.values(), generated)
     faults = []
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
@@ -159,6 +163,20 @@ def stage(
     if faults:
         raise BookError("\n".join(faults))
     results.save(folder / "results")
+
+
+def _write_drawings(
+    folder: Path, runs: Iterable[Run], generated: Mapping[str, str]
+) -> None:
+    """Write the drawings of all figures, and of those that generated files repeat."""
+    repeated = {digest(x): Path(n).stem for n, x in generated.items() if ".svg" in n}
+    (folder / FOLDER).mkdir(parents=True)
+    for run in runs:
+        for name, svg in drawings(run.notebook):
+            (folder / FOLDER / name).write_text(svg)
+            key, dash, rest = name.partition("-")
+            if key in repeated:
+                (folder / FOLDER / f"{repeated[key]}{dash}{rest}").write_text(svg)
 
 
 def _noted(text: str, note: str) -> str:
@@ -180,6 +198,14 @@ def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
         ]
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     return yaml.safe_dump(contents, allow_unicode=True, sort_keys=False)
+
+
+def _without_narrow(output: Notebook) -> Notebook:
+    """The output without a drawing for phones, which is a file beside the page."""
+    if NARROW_MIME not in output.get("data", {}):
+        return output
+    data = {kind: x for kind, x in output.data.items() if kind != NARROW_MIME}
+    return nbformat.from_dict({**output, "data": data})
 
 
 def _is_picture(output: Notebook) -> bool:
