@@ -46,7 +46,15 @@ _NEAR: tuple[_Place, ...] = (  # of a name: points from its dot, alignment
 )
 _FAR: tuple[_Place, ...] = tuple(  # joined to its dot by a line
     (side * across, up, "left" if side > 0 else "right")
-    for across, rise in ((12, 20), (22, 14), (26, 32), (40, 44), (60, 20))
+    for across, rise in (
+        (12, 20),
+        (22, 14),
+        (26, 32),
+        (40, 44),
+        (60, 20),
+        (30, 60),
+        (80, 40),
+    )
     for up in (rise, -rise)
     for side in (1, -1)
 )
@@ -92,7 +100,7 @@ def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
             text.set(fontsize=TEXT_POINTS, va="center", in_layout=False)
             made.append(text)
             made.extend(_settle(text, axes, taken + 9 * texts))
-            texts.append(text.get_window_extent().padded(1))
+            texts.append(text.get_window_extent().padded(2))
 
     _figure(axes).draw_without_rendering()
     place()
@@ -231,17 +239,21 @@ def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotat
 
 
 def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) -> float:
-    """Move a name to a place; return the area it covers, and thrice that outside.
+    """Move a name to a place; return the area it covers, thrice that outside the axes.
+
+    What the figure's edge would cut off costs a hundred times its area.
 
     A leader costs a quarter of the name's area, and more where it crosses something.
     """
     text.xyann, side = place[:2], place[2]
-    text.set(ha=side)
+    text.set(ha=side, multialignment=side)
     box = text.get_window_extent()
     inside = Bbox.intersection(box, axes.bbox)
     shared = [Bbox.intersection(box, other) for other in taken]
     outside = _area(box) - (_area(inside) if inside else 0)
-    cost = 3 * outside + sum(_area(part) for part in shared if part)
+    seen = Bbox.intersection(box, _figure(axes).bbox)
+    cut = _area(box) - (_area(seen) if seen else 0)
+    cost = 3 * outside + 100 * cut + sum(_area(part) for part in shared if part)
     if place in _NEAR:
         return cost + 0.01 * _NEAR.index(place)
     dot = axes.transData.transform(text.xy)
