@@ -62,6 +62,7 @@ EXTRA_OF = {
     "recsys_lib.compression.pruning": "torch",
     "recsys_lib.latency.http_load": "serving",
     "recsys_lib.models.two_tower": "torch",
+    "recsys_lib.layout": "book",
     "recsys_lib.plots": "book",
     "recsys_lib.ranking.index": "cpu",
     "recsys_lib.scaling.ray_serving": "cluster",

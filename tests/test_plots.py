@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_lib import plots
+from recsys_lib import layout, plots
 from recsys_lib.metrics.intervals import Interval
 
 mpl.use("agg")
@@ -142,12 +142,12 @@ def fits(text, figure):
     return box.x0 >= -1 and box.x1 <= figure.bbox.width + 1
 
 
-@pytest.mark.parametrize("width", [plots.SIZE_INCHES[0], plots.NARROW_INCHES])
+@pytest.mark.parametrize("width", [plots.SIZE_INCHES[0], layout.NARROW_INCHES])
 def test_lines_have_their_names_at_their_ends(width):
     x = [1, 10, 100]
     series = {f"model {n}": (x, [0, 1, 2 + n / 50]) for n in range(5)}
     axes = plots.lines(series, x_label="size", y_label="ratio", log="x")
-    plots.lay_out(axes.figure, width)
+    layout.lay_out(axes.figure, width)
     named = [text for text in axes.texts if text.get_text()]
     assert [text.get_text() for text in named] == list(series)
     assert not axes.get_legend().get_visible()
@@ -159,8 +159,8 @@ def test_lines_have_their_names_at_their_ends(width):
 def test_lines_that_end_early_are_named_in_a_legend_above():
     series = {"all": ([1, 2, 3], [1, 2, 3]), "first": ([1], [2])}
     axes = plots.lines(series, x_label="size", y_label="ratio")
-    for width in (plots.SIZE_INCHES[0], plots.NARROW_INCHES):
-        plots.lay_out(axes.figure, width)
+    for width in (plots.SIZE_INCHES[0], layout.NARROW_INCHES):
+        layout.lay_out(axes.figure, width)
         assert len(axes.figure.legends) == 1
         names = [text.get_text() for text in axes.figure.legends[0].get_texts()]
         assert names == ["all", "first"]
@@ -170,8 +170,8 @@ def test_a_legend_has_as_many_columns_as_there_is_room_for():
     table = TABLE.assign(kind=["counted words and genres", "histories", "language"])
     axes = plots.trade_off(table, x="ms", y="quality", x_label="ms", y_label="nDCG")
     heights = []
-    for width in (plots.SIZE_INCHES[0], plots.NARROW_INCHES / 1.5):
-        plots.lay_out(axes.figure, width)
+    for width in (plots.SIZE_INCHES[0], layout.NARROW_INCHES / 1.5):
+        layout.lay_out(axes.figure, width)
         [legend] = axes.figure.legends
         assert legend.get_window_extent().width < axes.figure.bbox.width
         heights.append(legend.get_window_extent().height)
@@ -191,7 +191,7 @@ def test_sorted_intervals_fall_within_each_kind():
 @pytest.mark.parametrize("high", [4.7, 9, 100, 3000, 1e6])
 def test_logarithmic_ticks_are_few_and_differ(high):
     axes = plots.lines({"a": ([4, high], [1, 2])}, x_label="ms", y_label="y", log="x")
-    plots.lay_out(axes.figure, plots.NARROW_INCHES)
+    layout.lay_out(axes.figure, layout.NARROW_INCHES)
     low, high = axes.get_xlim()
     ticks = [at for at in axes.get_xticks() if low <= at <= high]
     shown = [axes.xaxis.get_major_formatter()(at) for at in ticks]

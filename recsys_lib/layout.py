@@ -1,0 +1,393 @@
+"""Layout of the book's figures: two widths, names that cover nothing, few ticks.
+
+A notebook keeps each figure twice, for the column of a desktop and for a phone: a file
+scales its text with its width, and no size of text is right at both. What depends on
+the width is repeated for each: names of points and lines, columns of legends.
+"""
+
+import io
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_lib.arrays import Float64Array
+from recsys_lib.extras import needs
+from recsys_lib.records import NARROW_MIME
+
+with needs("book"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.path import Path
+    from matplotlib.text import Annotation
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.transforms import Bbox
+
+SIZE_INCHES = (8.2, 3.4)  # 9 points are 12 px in a column of 784 px
+NARROW_INCHES = 4.2  # 9 points are 9.3 px in a figure of 312 px
+TEXT_POINTS = 9
+_CLOSE: dict[str, Any] = {"columnspacing": 1, "handletextpad": 0.4, "handlelength": 1.4}
+_GREY = "#666666"
+_LINE_POINTS = 12  # from one line of text to the next
+_Place = tuple[float, float, Literal["left", "center", "right"]]
+_NEAR: tuple[_Place, ...] = (  # of a name: points from its dot, alignment
+    (6, 0, "left"),
+    (-6, 0, "right"),
+    (4, 9, "left"),
+    (4, -9, "left"),
+    (-4, 9, "right"),
+    (-4, -9, "right"),
+    (0, 11, "center"),
+    (0, -11, "center"),
+)
+_FAR: tuple[_Place, ...] = tuple(  # joined to its dot by a line
+    (side * across, up, "left" if side > 0 else "right")
+    for across, rise in (
+        (12, 20),
+        (22, 14),
+        (26, 32),
+        (40, 44),
+        (60, 20),
+        (30, 60),
+        (80, 40),
+    )
+    for up in (rise, -rise)
+    for side in (1, -1)
+)
+
+
+def lay_out(figure: Figure, width_inches: float) -> None:
+    """Give a figure a width; fit its legends, names and labels to it."""
+    figure.set_size_inches(width_inches, figure.get_size_inches()[1])
+    steps = _steps(figure)
+    for before, _ in steps:
+        before()
+    _fit_legends(figure)
+    figure.draw_without_rendering()  # fixes the layout, which places the names
+    for _, after in steps:
+        after()
+
+
+def wide_and_narrow(figure: Figure) -> dict[str, str]:
+    """Both drawings of a figure, by the type under which a notebook keeps them."""
+    drawn = {}
+    widths = {NARROW_MIME: NARROW_INCHES, "image/svg+xml": SIZE_INCHES[0]}
+    for kind, width in widths.items():
+        lay_out(figure, width)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        drawn[kind] = file.getvalue()
+    return drawn
+
+
+def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
+    """Write each name beside its point, or further off at the end of a line."""
+    at = list(zip(x, y, strict=True))
+    shown = [textwrap.fill(str(name), 24) for name in names]
+    made: list[Annotation] = []
+
+    def place() -> None:
+        while made:
+            made.pop().remove()
+        taken = _drawn(axes)
+        texts: list[Bbox] = []
+        for name, point in zip(shown, at, strict=True):
+            text = axes.annotate(name, point, (0, 0), textcoords="offset points")
+            text.set(fontsize=TEXT_POINTS, va="center", in_layout=False)
+            made.append(text)
+            made.extend(_settle(text, axes, taken + 9 * texts))
+            texts.append(text.get_window_extent().padded(2))
+
+    _figure(axes).draw_without_rendering()
+    place()
+    _steps(_figure(axes)).append((_nothing, place))
+
+
+def name_ends(
+    axes: Axes,
+    ends: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    both: Sequence[str],
+) -> None:
+    """Name lines where they end, as long as `axes` keeps the legend that it has now.
+
+    Args:
+        axes: With its legend.
+        ends: Name -> (x, y) of its line.
+        both: Names that have measured points and a dashed prediction.
+    """
+    legend, figure = axes.get_legend(), _figure(axes)
+    drawn = dict[str, Any]()
+    for line in axes.lines:
+        drawn.setdefault(str(line.get_label()).removesuffix(", predicted"), line)
+    made: list[Annotation] = []
+
+    def write() -> None:
+        while made:
+            made.pop().remove()
+        if axes.get_legend() is not legend or legend is None:
+            return
+        for old in [x for x in figure.legends if vars(x).get("_book_made")]:
+            old.remove()
+        for name, (x, y) in ends.items():
+            xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+            at = float(ys[np.argmax(xs)])
+            text = axes.annotate(
+                textwrap.fill(name, 20),
+                (1, at),
+                (14, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                annotation_clip=False,
+            )
+            text.set(fontsize=TEXT_POINTS, va="center")
+            text.set_color(drawn[name].get_color())
+            made.append(text)
+        width = max(t.get_window_extent().width for t in made)
+        fits = width < 0.3 * figure.bbox.width and _reach(axes, ends) > 0.8
+        if not fits:
+            while made:
+                made.pop().remove()
+        legend.set_visible(False)
+        legend.set_in_layout(False)
+        if not fits:
+            legend_above(axes)
+            vars(figure.legends[-1])["_book_made"] = True
+        elif both:
+            grey = _GREY
+            marks = [Line2D([], [], ls="", marker="o", ms=4, color=grey)]
+            marks += [Line2D([], [], ls="--", lw=1.2, color=grey)]
+            words = ["measured", "predicted"]
+            figure.legend(marks, words, loc="outside upper center", ncols=2)
+            vars(figure.legends[-1])["_book_made"] = True
+
+    def spread() -> None:
+        _spread(axes, made)
+
+    _steps(figure).append((write, spread))
+
+
+def legend_above(axes: Axes) -> None:
+    """Name the kinds of one panel in a legend above the whole figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside upper center", **_CLOSE)
+
+
+def log_scale(axes: Axes, side: str) -> None:
+    """Make one axis logarithmic, with as many plain numbers as there is room for."""
+    getattr(axes, f"set_{side}scale")("log")
+    axis = getattr(axes, f"{side}axis")
+    axis.set_major_locator(_PlainLog())
+    axis.set_major_formatter(FuncFormatter(_plain_number))
+    axis.set_minor_locator(NullLocator())
+
+
+def _steps(figure: Figure) -> list[tuple[Callable[[], None], Callable[[], None]]]:
+    """What a figure repeats for each width: before and after its axes are placed."""
+    steps: list[Any] = vars(figure).setdefault("_book_steps", [])
+    return steps
+
+
+def _nothing() -> None:
+    """A step that a figure does not need."""
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _drawn(axes: Axes) -> list[Bbox]:
+    """Boxes of what names should not cover: markers, lines and intervals."""
+    taken = []
+    for line in axes.lines:
+        points = axes.transData.transform(np.column_stack(line.get_data(orig=False)))
+        if line.get_transform() is not axes.transData or not len(points):
+            continue  # a line of reference
+        if line.get_linestyle() not in ("None", ""):
+            steps = [np.linspace(a, b, 12) for a, b in pairwise(points)]
+            points = np.concatenate([points, *steps])
+        taken += [Bbox([point - 4, point + 4]) for point in points]
+    for collection in axes.collections:
+        for path in collection.get_paths():
+            ends = collection.get_transform().transform(path.vertices)
+            taken.append(Bbox([ends.min(axis=0) - 2, ends.max(axis=0) + 2]))
+    return taken
+
+
+def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotation]:
+    """Move a name to the place that costs least; return its leader, if it needs one."""
+    costs = {place: _cost(text, place, axes, taken) for place in (*_NEAR, *_FAR)}
+    best = min(costs, key=lambda place: costs[place])
+    _cost(text, best, axes, taken)
+    if best in _NEAR:
+        return []
+    line = {"arrowstyle": "-", "color": _GREY, "lw": 0.6, "shrinkB": 3}
+    leader = axes.annotate(
+        "",
+        text.xy,
+        (best[0], best[1]),
+        textcoords="offset points",
+        arrowprops={**line, "shrinkA": 0},
+    )
+    leader.set_in_layout(False)
+    return [leader]
+
+
+def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) -> float:
+    """Move a name to a place; return the area it covers, thrice that outside the axes.
+
+    What the figure's edge would cut off costs a hundred times its area.
+
+    A leader costs a quarter of the name's area, and more where it crosses something.
+    """
+    text.xyann, side = place[:2], place[2]
+    text.set(ha=side, multialignment=side)
+    box = text.get_window_extent()
+    inside = Bbox.intersection(box, axes.bbox)
+    shared = [Bbox.intersection(box, other) for other in taken]
+    outside = _area(box) - (_area(inside) if inside else 0)
+    seen = Bbox.intersection(box, _figure(axes).bbox)
+    cut = _area(box) - (_area(seen) if seen else 0)
+    cost = 3 * outside + 100 * cut + sum(_area(part) for part in shared if part)
+    if place in _NEAR:
+        return cost + 0.01 * _NEAR.index(place)
+    dot = axes.transData.transform(text.xy)
+    end = (box.x0 if side == "left" else box.x1, (box.y0 + box.y1) / 2)
+    leader = Path([dot + 0.25 * (np.array(end) - dot), end])
+    crossed = sum(leader.intersects_bbox(other, filled=True) for other in taken)
+    length = float(np.hypot(*(np.array(end) - dot)))
+    return cost + 0.2 * _area(box) * crossed + 3 * length
+
+
+def _reach(
+    axes: Axes, ends: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
+) -> float:
+    """How far right the line reaches that ends first, as a share of the axes."""
+    at = [
+        (float(np.max(np.asarray(x, dtype=float))), axes.get_ylim()[0])
+        for x, _ in ends.values()
+    ]
+    reached = axes.transAxes.inverted().transform(axes.transData.transform(at))
+    return float(reached[:, 0].min())
+
+
+def _spread(axes: Axes, texts: list[Annotation]) -> None:
+    """Shift texts at the right apart, and join each that moves to its line's end."""
+    figure = _figure(axes)
+    points = 72 / figure.dpi
+    natural = {
+        text: axes.transData.transform((axes.get_xlim()[1], text.xy[1]))[1] * points
+        for text in texts
+    }
+    order = sorted(texts, key=lambda text: natural[text])
+    half = [text.get_window_extent().height * points / 2 + 1 for text in order]
+    low, high = axes.bbox.y0 * points, axes.bbox.y1 * points
+    places: list[float] = []
+    for n, text in enumerate(order):
+        above = places[-1] + half[n - 1] + half[n] if places else low
+        places.append(max(natural[text], above))
+    ceiling = high + _LINE_POINTS / 2
+    for n in reversed(range(len(order))):
+        places[n] = min(places[n], ceiling - half[n])
+        ceiling = places[n] - half[n]
+    for text, place in zip(order, places, strict=True):
+        shift = place - natural[text]
+        moved = abs(shift) > 3
+        text.xyann = (14 if moved else 6, shift)
+        if moved:
+            colour, where = text.get_color(), text.xy
+            leader = axes.annotate(
+                "",
+                where,
+                (13, shift),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                annotation_clip=False,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": colour,
+                    "lw": 0.6,
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
+            )
+            leader.set_in_layout(False)
+            texts.append(leader)
+
+
+def _area(box: Bbox) -> float:
+    return float(box.width * box.height)
+
+
+def _fit_legends(figure: Figure) -> None:
+    """Give legends above a figure as many columns as its width has room for.
+
+    The legend of a figure's only axes, which may cover data, moves above, too.
+    """
+    known = dict[str, Any]()
+    for axes in figure.axes:
+        known |= {y: x for x, y in zip(*axes.get_legend_handles_labels(), strict=True)}
+    only = figure.axes[0].get_legend() if len(figure.axes) == 1 else None
+    inside = [only] if only is not None and only.get_visible() else []
+    for legend in [*figure.legends, *inside]:
+        labels = [text.get_text() for text in legend.get_texts()]
+        old = zip(labels, legend.legend_handles, strict=True)
+        handles: list[Any] = [known.get(label, handle) for label, handle in old]
+        made = vars(legend).get("_book_made", False)
+        title = legend.get_title().get_text() or None
+        legend.remove()
+        for n_columns in range(len(labels), 0, -1):
+            options: dict[str, Any] = {"ncols": n_columns, "title": title, **_CLOSE}
+            fitted = figure.legend(
+                handles, labels, loc="outside upper center", **options
+            )
+            vars(fitted)["_book_made"] = made
+            if n_columns == 1 or _width(fitted) < 0.97 * figure.bbox.width:
+                break
+            fitted.remove()
+
+
+def _width(legend: Any) -> float:
+    return float(legend.get_window_extent().width)
+
+
+class _PlainLog(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, at 1 and 3, or at 1, as there is room."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Ticks from `vmin` to `vmax`; even steps where that holds under two."""
+        for steps in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
+            self.set_params(subs=steps, numticks=50)
+            ticks = _within(super().tick_values(vmin, vmax), vmin, vmax)
+            if len(ticks) < 2:
+                even = MaxNLocator(4, steps=[1, 2, 5, 10])
+                return _within(even.tick_values(vmin, vmax), vmin, vmax)
+            if self._fits(ticks):
+                break
+        return ticks
+
+    def _fits(self, ticks: Float64Array) -> bool:
+        axis: Any = self.axis
+        axes = axis.axes
+        box = axes.bbox.transformed(axes.figure.dpi_scale_trans.inverted())
+        if axis.axis_name == "y":
+            return bool(len(ticks) * 1.6 * _LINE_POINTS < 72 * box.height)
+        low, high = axis.get_view_interval()
+        place = 72 * box.width * np.log(ticks / low) / np.log(high / low)
+        half = np.array([3 + 3 * len(_plain_number(tick)) for tick in ticks])
+        return bool(np.all(np.diff(place) > half[1:] + half[:-1]))
+
+
+def _within(ticks: npt.ArrayLike, low: float, high: float) -> Float64Array:
+    at = np.asarray(ticks, dtype=float)
+    return at[(at >= low) & (at <= high)]
+
+
+def _plain_number(value: float, _position: int | None = None) -> str:
+    """Tick label without powers of ten: 0.1, 2.5, 5,000."""
+    return f"{value:,.10g}" if value >= 1 else f"{value:.6g}"
