@@ -113,8 +113,6 @@ def p99_error(folder: Path) -> tuple[float, float] | None:
         values = _values(folder, "ch7")
     except ValueError:
         return None
-    if "plan_p99_least" in values:
-        return values["plan_p99_least"], values["plan_p99_most"]
     worst = values.get("plan_p99_worst_factor")
     return None if worst is None else (1 / worst, worst)
 
