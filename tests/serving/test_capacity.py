@@ -207,8 +207,8 @@ def test_the_data_named_decide_the_case(results, capsys):
     run = json.loads((results / "run.json").read_text()) | {"dataset": "shop"}
     (results / "run.json").write_text(json.dumps(run))
     assert rows_of(results, capsys, items=9)[1]["case"] == "history"
-    assert command(results, case="serach") == 2
-    assert "case must be one of search, history, new-items; got 'serach'" in (
+    assert command(results, case="seek") == 2
+    assert "case must be one of search, history, new-items; got 'seek'" in (
         capsys.readouterr().err
     )
 
