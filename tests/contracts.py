@@ -97,7 +97,7 @@ class IndexContract:
         index = make_index(self.vectors, self.ids)
         with pytest.raises(TypeError, match="float"):
             index.search(self.vectors, 2.5)
-        with pytest.raises(ValueError, match="k must be >= 1; got -1"):
+        with pytest.raises(ValueError, match="k must be at least 1; got -1"):
             index.search(self.vectors, np.int64(-1))
 
     def test_what_is_added_is_found_and_what_is_removed_is_not(self, make_index):
@@ -123,7 +123,10 @@ class IndexContract:
         [
             (lambda index: index.search(np.ones((1, 7)), 1), r"must be \(n, 8\).*got"),
             (lambda index: index.search(np.full((1, 8), np.nan), 1), "finite; got"),
-            (lambda index: index.search(np.ones((1, 8)), 0), "k must be >= 1; got 0"),
+            (
+                lambda index: index.search(np.ones((1, 8)), 0),
+                "k must be at least 1; got 0",
+            ),
             (lambda index: index.add([30], np.ones((1, 8))), r"new; got \[30\]"),
             (lambda index: index.add([1, 1], np.ones((2, 8))), "different"),
             (lambda index: index.add([1], np.full((1, 8), np.inf)), "finite; got"),

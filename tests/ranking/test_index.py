@@ -291,7 +291,7 @@ def one():
         (lambda: one().add([1], [[1.0]]), r"\(n, 2\); got shape \(1, 1\)"),
         (lambda: one().search([[1.0]], 1), r"\(n, 2\); got shape \(1, 1\)"),
         (lambda: one().search([[1.0, np.inf]], 1), "must be finite"),
-        (lambda: one().search([[1.0, 0.0]], 0), "k must be >= 1; got 0"),
+        (lambda: one().search([[1.0, 0.0]], 0), "k must be at least 1; got 0"),
         (lambda: one().search([[1.0, 0.0]], 1, effort=0), r"in \(0, 1\]; got 0"),
         (lambda: one().search([[1.0, 0.0]], 1, effort=1.1), r"in \(0, 1\]; got 1.1"),
         (lambda: one().remove([-1]), "ids must be"),

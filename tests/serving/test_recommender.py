@@ -169,8 +169,16 @@ def test_movielens_answers_texts_and_histories():
             ValueError,
             "all different; got 2 items with 1 ids",
         ),
-        (lambda: recommender().recommend_texts(["1 0"], 0), ValueError, "k must be >="),
-        (lambda: recommender().recommend_histories([], 0), ValueError, "k must be >="),
+        (
+            lambda: recommender().recommend_texts(["1 0"], 0),
+            ValueError,
+            "k must be at least",
+        ),
+        (
+            lambda: recommender().recommend_histories([], 0),
+            ValueError,
+            "k must be at least",
+        ),
         (lambda: recommender().recommend_texts("1 0", 1), TypeError, "got str '1 0'"),
         (lambda: recommender().recommend_histories(["a"], 1), TypeError, "got str 'a'"),
     ],

@@ -99,7 +99,7 @@ def _machines(
         rows.append([what, *(str(run.facts.get(fact) or _none(fact)) for run in every)])
     return f"""\
 ::::{{div}} comparison
-{_table(["", "this run", *recorded], rows)}
+{_table(["what", "this run", *recorded], rows)}
 ::::"""
 
 
@@ -213,7 +213,7 @@ def _versions(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
     ]
     names = dict.fromkeys(name for one in facts for name in one)
     rows = [[name, *(str(one.get(name) or _DASH) for one in facts)] for name in names]
-    return _table(["", "this run", *recorded], rows)
+    return _table(["what", "this run", *recorded], rows)
 
 
 def _chapter(chapter: Chapter, run: Run) -> str:
