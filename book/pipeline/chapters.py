@@ -65,7 +65,7 @@ class Chapter:
     @property
     def code(self) -> list[str]:
         """Sources of the code cells, in order."""
-        return [c.source for c in self.notebook.cells if c.cell_type == "code"]
+        return [cell.source for cell in code_cells(self.notebook)]
 
     @property
     def prose(self) -> list[tuple[str, str]]:
@@ -102,6 +102,11 @@ class Chapter:
     def reads_records(self) -> bool:
         """Whether it reads the records of all others, and so runs after them."""
         return "results" in self.parameters
+
+
+def code_cells(notebook: Notebook) -> list[Notebook]:
+    """The code cells of a notebook; those of a run pair with those of its chapter."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def _constants(source: str) -> Iterator[tuple[str, object]]:

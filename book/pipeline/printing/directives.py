@@ -39,9 +39,9 @@ class RecordNumber(nodes.abbreviation):  # type: ignore[misc]
 def _open_number(writer: HTML5Translator, node: RecordNumber) -> None:
     name = node["explanation"]
     key, record = name.split(".")[:2]
-    pages = sorted(writer.builder.env.found_docs)
     chapter = f"chapters/{key.removeprefix('ch'):0>2}_"
-    page = next((p for p in pages if p.startswith(chapter)), "")
+    docs = writer.builder.env.found_docs
+    page = next((name for name in docs if name.startswith(chapter)), "")
     here = getattr(writer.builder, "current_docname", "")
     attributes = {"title": name, "data-details": node["details"]}
     if page:

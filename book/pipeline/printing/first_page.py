@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from book.pipeline.chapters import BookError, Chapter
+from book.pipeline.chapters import BookError, Chapter, code_cells
 from book.pipeline.printing.prose import citations
-from book.pipeline.records.claims import Claim, State, judge
+from book.pipeline.records.claims import holds
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 
@@ -42,9 +42,10 @@ class Option:
 
     def applies(self, results: Results) -> bool:
         """Whether the records support it, and the run holds what it cites."""
-        rule = Claim(self.where, "", self.build, "holds", "", rule=self.when)
-        stands = not self.when or judge(rule, results) is State.STANDS
-        return stands and self.is_measured(results)
+        of = f"decisions.yml: {self.build}"
+        return (
+            not self.when or holds(self.when, results, of=of) is True
+        ) and self.is_measured(results)
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,8 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
         Files to stage: the page to include, and the picture that it shows.
     """
     for chapter, run in runs.items():
-        done = [c for c in run.notebook.cells if c.cell_type == "code"]
-        cells = [c for c in chapter.notebook.cells if c.cell_type == "code"]
-        for cell, executed in zip(cells, done, strict=True):
+        pairs = map(code_cells, (chapter.notebook, run.notebook))
+        for cell, executed in zip(*pairs, strict=True):
             settings = cell.metadata.get("mystnb", {})
             if settings.get("figure", {}).get("name") != name:
                 continue

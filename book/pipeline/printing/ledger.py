@@ -72,27 +72,36 @@ def entries(
 ) -> list[dict[str, str]]:
     """The rows of the ledger as text, for the files offered beside the page."""
     return [
-        {
-            "id": j.claim.id,
-            "section": j.claim.section,
-            "claim": j.claim.claim,
-            "claim_zh": j.claim.zh,
-            "verdict": j.claim.verdict,
-            "where_it_holds": _where(j),
-            "margin": margin_text(j, results),
-            **{
-                f"state: {name}": str(_states(j, recorded).get(name, State.NO_RULE))
-                for name in ("this run", *recorded)
-            },
-            "kind": j.kind if j.claim.rule else "",
-            "correct": j.claim.correct,
-            "rule_in_words": sentence(j.claim.rule, results),
-            "rule": _one_line(j.claim.rule),
-            "figure": j.claim.figure,
-            "source": j.claim.source,
-        }
-        for j in judgements
+        _entry(j, results, _states(j, recorded), list(recorded)) for j in judgements
     ]
+
+
+def _entry(
+    judgement: Judgement,
+    results: Results,
+    states: Mapping[str, State],
+    recorded: Sequence[str],
+) -> dict[str, str]:
+    claim = judgement.claim
+    return {
+        "id": claim.id,
+        "section": claim.section,
+        "claim": claim.claim,
+        "claim_zh": claim.zh,
+        "verdict": claim.verdict,
+        "where_it_holds": _where(judgement),
+        "margin": margin_text(judgement, results),
+        **{
+            f"state: {name}": str(states.get(name, State.NO_RULE))
+            for name in ("this run", *recorded)
+        },
+        "kind": judgement.kind if claim.rule else "",
+        "correct": claim.correct,
+        "rule_in_words": sentence(claim.rule, results),
+        "rule": _one_line(claim.rule),
+        "figure": claim.figure,
+        "source": claim.source,
+    }
 
 
 def as_csv(rows: Sequence[Mapping[str, str]]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.chapters import BookError, Chapter, Notebook, code_cells
 from book.pipeline.printing.figures import FOLDER, digest, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
@@ -57,9 +57,9 @@ def graft(chapter: Chapter, run: Run, fallen: Sequence[Judgement] = ()) -> Noteb
     """
     page = nbformat.from_dict(chapter.notebook)
     page.metadata = run.notebook.metadata
-    done = [c for c in run.notebook.cells if c.cell_type == "code"]
-    cells = [c for c in page.cells if c.cell_type == "code"]
-    for n, (cell, executed) in enumerate(zip(cells, done, strict=True), start=1):
+    done = code_cells(run.notebook)
+    pairs = zip(code_cells(page), done, strict=True)
+    for n, (cell, executed) in enumerate(pairs, start=1):
         cell.outputs = [
             _without_narrow(o)
             for o in executed.outputs

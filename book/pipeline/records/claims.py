@@ -150,7 +150,7 @@ def load_claims(path: Path) -> list[Claim]:
             )
         for rule in filter(None, (claim.rule, claim.when)):
             try:
-                ast.parse(rule.strip(), mode="eval")
+                parse_rule(rule)
             except SyntaxError as error:
                 raise BookError(
                     f"{path.name}: {claim.id!r}: rule {rule!r}: {error.msg}"
@@ -167,8 +167,9 @@ def judge(claim: Claim, results: Results) -> State:
     """
     if not claim.rule:
         return State.NO_RULE
-    applies = _holds(claim, claim.when, results) if claim.when else True
-    verdict = _holds(claim, claim.rule, results) if applies else None
+    of = f"claim {claim.id}"
+    applies = holds(claim.when, results, of=of) if claim.when else True
+    verdict = holds(claim.rule, results, of=of) if applies else None
     if applies is False:
         return State.NOT_JUDGED
     if applies is None or verdict is None:
@@ -184,7 +185,8 @@ def judge_all(claims: Iterable[Claim], results: Results) -> list[Judgement]:
 def _judgement(claim: Claim, results: Results) -> Judgement:
     state = judge(claim, results)
     asked = comparisons(claim.rule) if state is State.FALLS else []
-    broken = [part for part in asked if _holds(claim, part, results) is False]
+    of = f"claim {claim.id}"
+    broken = [part for part in asked if holds(part, results, of=of) is False]
     timed = filter(results.is_timed, cited(claim.rule))
     return Judgement(
         claim,
@@ -231,7 +233,7 @@ def cited(rule: str) -> list[str]:
     """
     if not rule:
         return []
-    found = list(ast.walk(ast.parse(rule.strip(), mode="eval")))
+    found = list(ast.walk(parse_rule(rule)))
     attributes = [node for node in found if isinstance(node, ast.Attribute)]
     inner = [node.value for node in attributes]
     return sorted({ast.unparse(node) for node in attributes if node not in inner})
@@ -239,7 +241,7 @@ def cited(rule: str) -> list[str]:
 
 def comparisons(rule: str) -> list[str]:
     """The parts of a rule that "and" joins; one that is false makes the rule false."""
-    match ast.parse(rule.strip(), mode="eval").body:
+    match parse_rule(rule):
         case ast.BoolOp(op=ast.And(), values=values):
             return [ast.unparse(x) for x in values]
         case other:
@@ -252,18 +254,33 @@ def _values(rule: str, results: Results) -> str:
     return ", ".join(f"{name} = {results.text(f'{name}:.4g')}" for name in names)
 
 
-def _holds(claim: Claim, rule: str, results: Results) -> bool | None:
+def holds(rule: str, results: Results, *, of: str) -> bool | None:
+    """Whether a rule is true of a run; None if the run lacks a record that it needs.
+
+    Args:
+        rule: A comparison over records.
+        results: Of the run.
+        of: Whose rule it is, for a message.
+
+    Raises:
+        BookError: If it names a record that a complete run lacks, or is no comparison.
+    """
     try:
-        verdict = evaluate(ast.parse(rule.strip(), mode="eval").body, results)
+        verdict = evaluate(parse_rule(rule), results)
     except ZeroDivisionError:
         return False  # a ratio to zero; the evidence shows which
     except (SyntaxError, TypeError) as error:
-        raise BookError(f"claim {claim.id}: rule {rule!r}: {error}") from error
+        raise BookError(f"{of}: rule {rule!r}: {error}") from error
     except BookError as error:
-        raise BookError(f"claim {claim.id}: {error}") from error
+        raise BookError(f"{of}: {error}") from error
     if verdict is not None and not isinstance(verdict, bool):
-        raise BookError(f"claim {claim.id}: the rule must compare; got {verdict!r}")
+        raise BookError(f"{of}: the rule must compare; got {verdict!r}")
     return verdict
+
+
+def parse_rule(rule: str) -> ast.expr:
+    """The expression that a rule is; raises SyntaxError as Python does."""
+    return ast.parse(rule.strip(), mode="eval").body
 
 
 def evaluate(node: ast.expr, results: Results) -> Any:

@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from book.pipeline.records.claims import evaluate
+from book.pipeline.records.claims import evaluate, parse_rule
 from book.pipeline.records.names import readable
 from book.pipeline.results import Results
 
@@ -35,7 +35,7 @@ def sentence(rule: str, results: Results) -> str:
     >>> sentence("ch1.ndcg_text.low > 0.05", run)
     'nDCG, text (lower end 0.1) is above 0.05'
     """
-    return _words(ast.parse(rule.strip(), mode="eval").body, results) if rule else ""
+    return _words(parse_rule(rule), results) if rule else ""
 
 
 def distance(rule: str, results: Results) -> float | None:
@@ -46,9 +46,7 @@ def distance(rule: str, results: Results) -> float | None:
         is false; None without a rule, without a record that it names, or if it only
         asks whether numbers are equal.
     """
-    return (
-        _distance(ast.parse(rule.strip(), mode="eval").body, results) if rule else None
-    )
+    return _distance(parse_rule(rule), results) if rule else None
 
 
 def _distance(node: ast.expr, results: Results) -> float | None:

@@ -22,7 +22,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets.config import Config
 
-from book.pipeline.chapters import BookError, Chapter, Notebook
+from book.pipeline.chapters import BookError, Chapter, Notebook, code_cells
 from book.pipeline.running.fingerprint import Fingerprint
 from recsys_lib.records import RECORD_MIME
 
@@ -239,8 +239,7 @@ def _normalise(notebook: Notebook) -> Notebook:
 
 
 def _code_cells(notebook: Notebook) -> Iterator[tuple[Notebook, str]]:
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
-    for n, cell in enumerate(cells, start=1):
+    for n, cell in enumerate(code_cells(notebook), start=1):
         yield cell, f"cell {n}"
 
 
