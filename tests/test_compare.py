@@ -165,6 +165,12 @@ def test_inputs_that_changed_since_are_named(old: dict, names: list[str]) -> Non
     assert changed_inputs(here, run({})) is None
 
 
+def test_records_of_the_same_run_are_no_change_of_its_code() -> None:
+    here = run({}, inputs={"ch7": PARTS | {"data ch1.json": "a"}})
+    there = run({}, inputs={"ch7": PARTS | {"data ch1.json": "b"}})
+    assert changed_inputs(here, there) == {"ch7": []}
+
+
 def test_differing_verdicts_are_named(tmp_path: Path) -> None:
     (tmp_path / "claims.yml").write_text(CLAIMS)
     claims = load_claims(tmp_path / "claims.yml")

@@ -26,7 +26,8 @@ ROUNDING = 1e-5  # below it, a value without an interval is a rounding error
 _TIMES = ("ns", "us", "ms", "s")
 _FACTS = ("cpu", "cores", "memory_gib", "gpu", "system", "python", "profile", "device")
 _MACHINE = ("gpu", "device", "cpu", "cores", "profile")  # the first counts most
-_NOT_CODE = ("hardware", "parameter ")  # inputs that are neither code nor data
+# Inputs that are neither code nor data; the last are records of the same run.
+_NOT_CODE = ("hardware", "parameter ", "data ch")
 
 
 @dataclass(frozen=True)
