@@ -13,6 +13,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # role -> names, the preferred first
                   "unix_review_time", "review_time", "unix_time", "ts", "t_dat"),
     "rating": ("rating", "overall", "score", "stars", "star_rating", "preference"),
     "text": ("text", "description", "item_text", "body", "content", "abstract"),
+    "review": ("review", "review_text", "review_body", "comment", "text", "body",
+               "content"),
     "title": ("title", "name", "item_name", "product_name", "movie_title",
               "product_title", "prod_name"),
     "metadata": ("metadata", "genres", "genre", "categories", "category", "tags",

@@ -23,7 +23,8 @@ class Dataset:
     Attributes:
         name: Such as "ml-100k".
         interactions: Columns user, item (codes), rating, timestamp (seconds since
-            1970), in file order.
+            1970), in file order; of some sources text: the user's review of the
+            item, "" where there is none.
         items: Row i describes item i: item_id, title, year (missing: NA), genres
             (tuple of str), text (title, year and genres as short sentences).
         users: Row i describes user i: user_id and what else the source has.
@@ -62,7 +63,7 @@ def build_dataset(
 
     Args:
         name: Of the data set.
-        interactions: Columns user_id, item_id, rating and timestamp.
+        interactions: Columns user_id, item_id, rating, timestamp and perhaps text.
         items: The columns of `Dataset.items`.
         users: Column user_id and more; by default the users of the interactions.
         files: The files that the tables were read from; they are hashed.
@@ -83,6 +84,8 @@ def build_dataset(
             "timestamp": interactions["timestamp"].to_numpy(np.int64),
         }
     )
+    if "text" in interactions:
+        coded["text"] = interactions["text"].fillna("").astype("str").array
     hashes = {x.name: sha256_of(x) for x in files}
     return Dataset(name, coded, items, users, hashes, understood)
 

@@ -66,13 +66,13 @@ def checked_interactions(
 
     Args:
         file: That they were read from.
-        table: Columns user, item, timestamp and perhaps rating, as strings.
+        table: Columns user, item, timestamp and perhaps rating and review, as strings.
         items: Ids of the items that have a description.
         of: The file of the items, for the message.
 
     Returns:
-        Columns user_id, item_id, timestamp (seconds), rating (1 by default), and how
-        the times were written.
+        Columns user_id, item_id, timestamp (seconds), rating (1 by default), text if
+        there are reviews, and how the times were written.
 
     Raises:
         ValueError: If an item is unknown or a number is wrong. The message has the file
@@ -99,6 +99,8 @@ def checked_interactions(
             "rating": rating,
         }
     )
+    if "review" in table:
+        frame["text"] = table["review"].array
     return frame, times.unit
 
 

@@ -30,6 +30,8 @@ COLUMNS = "RECSYS_COLUMNS"  # environment: "user=customer item=sku", for `load_d
 _OWN_FILES = ["interactions.csv", "items.csv"]
 _ITEM_STEMS = ("items", "item", "products", "catalog", "catalogue", "articles", "meta")
 _EVENT_STEMS = ("interactions", "inter", "events", "ratings", "reviews", "clicks")
+_EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
+_DESCRIBED = ("text", "title", "metadata")
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 
@@ -78,8 +80,9 @@ def load_interactions(
     Args:
         folder: Holds a table of items (item, text or title, optional metadata: tags
             separated by "|", which become ``genres``), such as ``items.csv``, and one
-            of interactions (user, item, timestamp, optional rating, 1 by default), such
-            as ``interactions.csv``. Or a single file with all of these columns. Formats
+            of interactions (user, item, timestamp, optional rating, 1 by default,
+            optional review, kept as ``text``), such as ``interactions.csv``. Or a
+            single file with all of these columns. Formats
             are those of `tables.read_table`, names of columns the usual ones of
             `columns.ROLES`. Ids are strings.
         columns: Role -> column, where the reader's names are not the usual ones.
@@ -90,28 +93,27 @@ def load_interactions(
             or a number is invalid. The message has the file and the line.
     """
     path = Path(folder)
+    events: pd.DataFrame | None = None
     if path.is_file():
         files = [path]
+        events = read_roles(path, _EVENT, (*_OPTIONAL, *_DESCRIBED), columns=columns)
+        events, items = _divided(events)
     else:
         found = sorted(path.iterdir()) if path.is_dir() else []
         files = [
             _only(path, found, _ITEM_STEMS, "items.csv"),
             _only(path, found, _EVENT_STEMS, "interactions.csv"),
         ]
+        items = read_roles(files[0], ("item",), _DESCRIBED, columns=columns)
     of_items, of_events = files[0], files[-1]
-    described = ("text", "title", "metadata")
-    items = read_roles(of_items, ("item",), described, columns=columns)
     told = next((role for role in ("text", "title") if role in items), "text")
     if told not in items:
         read_roles(of_items, ("item", "text"), columns=columns)  # says what is missing
     is_empty = (items[told].str.strip() == "").to_numpy()
     refuse_rows(of_items, items[told], is_empty, f"something in column {told}")
-    if path.is_file():
-        items = items.drop_duplicates("item")
     items = checked_items(of_items, items)
-    events = read_roles(
-        of_events, ("user", "item", "timestamp"), ("rating",), columns=columns
-    )
+    if events is None:
+        events = read_roles(of_events, _EVENT, _OPTIONAL, columns=columns)
     rows, unit = checked_interactions(
         of_events, events, items["item_id"], of_items.name
     )
@@ -128,6 +130,21 @@ def load_interactions(
     chosen = " ".join(f"{role}={column}" for role, column in sorted(columns.items()))
     sha256 = hashlib.sha256(chosen.encode()).hexdigest()
     return replace(data, sha256={**data.sha256, "COLUMNS": sha256})
+
+
+def _divided(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Interactions and items of a table that has both.
+
+    A column called text describes the item where all rows of an item have the same
+    text; otherwise it holds reviews.
+    """
+    described = [role for role in _DESCRIBED if role in table]
+    items = table[["item", *described]].drop_duplicates("item")
+    if {"text", "review"} <= set(table) and table["text"].equals(table["review"]):
+        pairs = table[["item", "text"]].drop_duplicates()
+        double = "text" if len(pairs) > len(items) else "review"
+        table, items = (x.drop(columns=double, errors="ignore") for x in (table, items))
+    return table.drop(columns=described, errors="ignore"), items
 
 
 def _tables(files: Sequence[Path], stems: tuple[str, ...]) -> list[Path]:

@@ -129,6 +129,40 @@ def test_own_data_need_neither_metadata_nor_ratings(tmp_path: Path) -> None:
     assert data.items.genres[0] == ()
 
 
+def test_reviews_are_texts_of_the_interactions(tmp_path: Path) -> None:
+    reviews = "user,item,timestamp,reviewText\nu2,a,5,Warm.\nu1,b,4,\nu1,b,9,Good\n"
+    data = load_interactions(
+        wrote(tmp_path / "shop", OWN | {"interactions.csv": reviews})
+    )
+    assert data.interactions["text"].tolist() == ["Warm.", "", "Good"]
+    assert data.interactions["text"].dtype == "str"
+    assert "Warm." not in "".join(data.items.text)
+    events = OWN["interactions.csv"]
+    plain = load_interactions(
+        wrote(tmp_path / "plain", OWN | {"interactions.csv": events})
+    )
+    assert "text" not in plain.interactions
+
+
+@pytest.mark.parametrize(
+    ("rows", "texts", "of_items"),
+    [
+        (["Hat,Warm.", "Hat,Itches."], ["Warm.", "Itches."], "Hat"),
+        (["Hat,A blue hat.", "Hat,A blue hat."], None, "A blue hat."),
+    ],
+)
+def test_a_text_beside_interactions_is_of_whom_it_differs_by(
+    tmp_path: Path, rows: list[str], texts: list[str] | None, of_items: str
+) -> None:
+    lines = [f"u{n},a,{n},{row}" for n, row in enumerate(rows)]
+    text = "\n".join(["user,item,time,title,text", *lines])
+    (tmp_path / "one.csv").write_text(text)
+    data = load_interactions(tmp_path / "one.csv")
+    assert data.items.text.tolist() == [of_items]
+    found = data.interactions.get("text")
+    assert (found.tolist() if texts else found) == texts
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
