@@ -12,11 +12,14 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # role -> names, the preferred first
     "timestamp": ("timestamp", "time", "datetime", "date", "event_time", "created_at",
                   "unix_review_time", "review_time", "unix_time", "ts", "t_dat"),
     "rating": ("rating", "overall", "score", "stars", "star_rating", "preference"),
-    "text": ("text", "description", "item_text", "body", "content", "abstract"),
+    "text": ("text", "item_text"),
     "review": ("review", "review_text", "review_body", "comment", "text", "body",
                "content"),
     "title": ("title", "name", "item_name", "product_name", "movie_title",
               "product_title", "prod_name"),
+    "features": ("features", "feature", "bullet_points"),
+    "description": ("description", "abstract", "body", "content"),
+    "year": ("year", "release_year", "publication_year"),
     "metadata": ("metadata", "genres", "genre", "categories", "category", "tags",
                  "class", "main_category", "product_type_name"),
     "event": ("event", "event_type", "action", "behavior", "behaviour"),
@@ -28,7 +31,8 @@ def find_columns(
 ) -> dict[str, str]:
     """Find the columns of a table by their names.
 
-    Case, blanks and underscores do not matter: "userId" is "user_id".
+    Case, blanks, underscores and RecBole's types do not matter: "userId" and
+    "user_id:token" are "user_id".
 
     Args:
         header: Names of the columns; other ones than those found are ignored.
@@ -48,10 +52,11 @@ def find_columns(
     found = {}
     for role in roles:
         if role in (given or {}):
-            column = (given or {})[role]
-            if column not in header:
+            said = (given or {})[role]
+            column = next((x for x in header if said in (x, _untyped(x))), "")
+            if not column:
                 names = ", ".join(header)
-                raise ValueError(f"COLUMNS: {role}={column} must be one of {names}")
+                raise ValueError(f"COLUMNS: {role}={said} must be one of {names}")
             found[role] = column
         else:
             known = (named[x] for x in map(_plain, ROLES[role]) if x in named)
@@ -80,4 +85,8 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).lower()
+    return re.sub(r"[\W_]+", "", _untyped(name)).lower()
+
+
+def _untyped(name: str) -> str:
+    return re.sub(r":(token|float)(_seq)?$", "", name)

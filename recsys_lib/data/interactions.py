@@ -1,13 +1,16 @@
 """Check a reader's interactions and items, whatever file they were read from."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recsys_lib.data.columns import ROLES, find_columns
-from recsys_lib.data.tables import read_table, refuse_rows
+from recsys_lib.data.faults import Faults
+from recsys_lib.data.tables import read_table
 from recsys_lib.data.timestamps import read_times
 
 _LARGEST_RATING = 1e6
@@ -21,6 +24,7 @@ def read_roles(
     columns: Mapping[str, str] | None = None,
     names: list[str] | None = None,
     separator: str | None = None,
+    faults: Faults | None = None,
 ) -> pd.DataFrame:
     """Read the columns of a table that have these roles, under their roles' names.
 
@@ -31,6 +35,10 @@ def read_roles(
         columns: Role -> column, where the reader's names are not the usual ones.
         names: Columns of a file without a header.
         separator: Of a file without a header.
+        faults: Notes the bad rows; by default they are refused.
+
+    Returns:
+        A column for each role; ``attrs["columns"]`` has their names in the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -50,25 +58,62 @@ def read_roles(
             )
         return list(dict.fromkeys(found.values()))
 
-    table = read_table(file, names=names, separator=separator, wanted=wanted)
+    noted = faults or Faults()
+    table = read_table(
+        file, names=names, separator=separator, wanted=wanted, faults=noted
+    )
     roles = pd.DataFrame({role: table[name] for role, name in found.items()})
+    roles.attrs["columns"] = dict(found)
     for role in required:
-        is_empty = (roles[role].str.strip() == "").to_numpy()
+        is_empty = roles[role].str.strip() == ""
         rule = f"something in column {found[role]}"
-        refuse_rows(file, roles[role], is_empty, rule)
+        roles = keep_good(file, roles, role, is_empty, rule, noted)
+    if found.get("metadata", "").endswith(":token_seq"):
+        roles["metadata"] = roles["metadata"].map(_listed)
+    if faults is None:
+        noted.settle()
     return roles
 
 
+def keep_good(
+    file: Path, table: pd.DataFrame, role: str, bad: Any, rule: str, faults: Faults
+) -> pd.DataFrame:
+    """The rows of a table that follow a rule; the others are noted.
+
+    Args:
+        file: That it was read from.
+        table: As of `read_roles`.
+        role: The column that the rule is about.
+        bad: (n_rows,) bool.
+        rule: What each row must have, for the message.
+        faults: Notes the bad rows.
+    """
+    if not np.any(bad):
+        return table
+    name = table.attrs.get("columns", {}).get(role, role)
+    table = table[faults.good(file, table[role].rename(name), bad, rule)]
+    if table.empty:
+        faults.settle()
+        raise ValueError(f"{file} must have a good row; got none: {faults.listed()}")
+    return table
+
+
 def checked_interactions(
-    file: Path, table: pd.DataFrame, items: "pd.Series[str]", of: str
+    file: Path,
+    table: pd.DataFrame,
+    items: "pd.Series[str] | None",
+    of: str,
+    *,
+    faults: Faults | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Interactions with numbers in place of their times and ratings.
 
     Args:
         file: That they were read from.
         table: Columns user, item, timestamp and perhaps rating and review, as strings.
-        items: Ids of the items that have a description.
+        items: Ids of the items that have a description; None for any.
         of: The file of the items, for the message.
+        faults: Notes the bad rows; by default they are refused.
 
     Returns:
         Columns user_id, item_id, timestamp (seconds), rating (1 by default), text if
@@ -78,24 +123,31 @@ def checked_interactions(
         ValueError: If an item is unknown or a number is wrong. The message has the file
             and the line.
     """
-    unknown = ~table["item"].isin(items)
-    refuse_rows(file, table["item"], unknown, f"an item of {of}")
+    noted = faults or Faults()
+    if items is not None:
+        unknown = ~table["item"].isin(items)
+        table = keep_good(file, table, "item", unknown, f"an item of {of}", noted)
     try:
         times = read_times(table["timestamp"])
     except ValueError as error:
+        noted.settle()
         raise ValueError(f"{file}: {error}") from error
-    refuse_rows(file, table["timestamp"], times.bad, f"a timestamp in {times.unit}")
+    rule, seconds = f"a timestamp in {times.unit}", times.seconds[~times.bad]
+    table = keep_good(file, table, "timestamp", times.bad, rule, noted)
     rating = np.ones(len(table))
     if "rating" in table:
         rating = pd.to_numeric(table["rating"], errors="coerce").to_numpy(float)
         wrong = ~(np.abs(rating) < _LARGEST_RATING)
         rule = f"a rating that is a number below {_LARGEST_RATING:g}"
-        refuse_rows(file, table["rating"], wrong, rule)
+        table = keep_good(file, table, "rating", wrong, rule, noted)
+        rating, seconds = rating[~wrong], seconds[~wrong]
+    if faults is None:
+        noted.settle()
     frame = pd.DataFrame(
         {
             "user_id": table["user"].array,
             "item_id": table["item"].array,
-            "timestamp": times.seconds,
+            "timestamp": seconds,
             "rating": rating,
         }
     )
@@ -104,15 +156,25 @@ def checked_interactions(
     return frame, times.unit
 
 
-def checked_items(file: Path, table: pd.DataFrame) -> pd.DataFrame:
+def checked_items(
+    file: Path, table: pd.DataFrame, *, faults: Faults | None = None
+) -> pd.DataFrame:
     """Items whose ids are their own, with the column item_id.
 
     Raises:
         ValueError: If an id repeats, with the file and the line.
     """
-    ids = table["item"]
-    refuse_rows(file, ids, ids.duplicated(), "an item id of its own")
+    noted, repeats = faults or Faults(), table["item"].duplicated()
+    table = keep_good(file, table, "item", repeats, "an item id of its own", noted)
+    if faults is None:
+        noted.settle()
     return table.rename(columns={"item": "item_id", "metadata": "genres"})
+
+
+def _listed(sequence: str) -> str:
+    """A sequence of RecBole, words or quoted phrases, separated by "|"."""
+    quoted = re.findall(r"'([^']*)'", sequence) if sequence.startswith("'") else []
+    return "|".join(quoted or sequence.split())
 
 
 def as_integers(ids: "pd.Series[str]") -> "pd.Series[int] | pd.Series[str]":

@@ -6,6 +6,7 @@ import pandas as pd
 
 from recsys_lib.data.carried import MOVIELENS, checked_file, data_folder
 from recsys_lib.data.dataset import Dataset, build_dataset
+from recsys_lib.data.faults import Faults
 from recsys_lib.data.interactions import (
     as_integers,
     checked_interactions,
@@ -43,12 +44,21 @@ _LAYOUTS: list[dict[str, tuple[_Columns, str]]] = [  # ratings, items, perhaps u
 RATING_FILES = [next(iter(layout)) for layout in _LAYOUTS]
 
 
-def load_movielens(path: str | Path | None = None) -> Dataset:
+def is_movielens(folder: Path) -> bool:
+    """Whether a folder holds MovieLens as published, by the names of its files."""
+    names = {x.name for x in folder.iterdir()} if folder.is_dir() else set()
+    return any(names.issuperset(list(layout)[:2]) for layout in _LAYOUTS)
+
+
+def load_movielens(
+    path: str | Path | None = None, *, skip_bad_rows: bool = False
+) -> Dataset:
     """Load MovieLens: the book's 100k files, or an official release of any size.
 
     Args:
-        path: Folder with ``u.data`` (100k), ``ratings.dat`` (1M) or
+        path: Folder with ``u.data`` (100k), ``ratings.dat`` (1M, 10M) or
             ``ratings.csv`` (20M, 25M, 32M, latest); None for `data_folder`.
+        skip_bad_rows: Whether bad rows of a release are left out and counted.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -66,30 +76,36 @@ def load_movielens(path: str | Path | None = None) -> Dataset:
         return _dataset("ml-100k", tables, files)
     for layout in _LAYOUTS:
         if (folder / next(iter(layout))).exists():
-            return _published(folder, layout)
+            return _published(folder, layout, Faults(skip=skip_bad_rows))
     known = ", ".join([MOVIELENS[0], *RATING_FILES])
     raise FileNotFoundError(
         f"{folder} must hold one of {known}; got none: run `make data`"
     )
 
 
-def _published(folder: Path, layout: dict[str, tuple[_Columns, str]]) -> Dataset:
+def _published(
+    folder: Path, layout: dict[str, tuple[_Columns, str]], faults: Faults
+) -> Dataset:
     """Read the files of a release; all sizes but 100k and 1M have no table of users."""
     files = [folder / name for name in layout]
     files = files[:2] + [file for file in files[2:] if file.exists()]
     (of_ratings, separator), (of_items, by), *of_users = layout.values()
     roles = ("user", "item", "rating", "timestamp")
-    ratings = read_roles(files[0], roles, names=of_ratings, separator=separator)
     if of_items is None:
-        items = read_roles(files[1], ("item", "title"), ("metadata",))
+        items = read_roles(files[1], ("item", "title"), ("metadata",), faults=faults)
     else:
-        items = read_table(files[1], names=of_items, separator=by)
+        items = read_table(files[1], names=of_items, separator=by, faults=faults)
         if of_items is _MOVIE_100K:
             items["genres"] = _listed(items[GENRES_100K] == "1")
-    items = checked_items(files[1], items)
-    rows, unit = checked_interactions(
-        files[0], ratings, items["item_id"], files[1].name
+    items = checked_items(files[1], items, faults=faults)
+    faults.settle()
+    ratings = read_roles(
+        files[0], roles, names=of_ratings, separator=separator, faults=faults
     )
+    rows, unit = checked_interactions(
+        files[0], ratings, items["item_id"], files[1].name, faults=faults
+    )
+    faults.settle()
     rows["item_id"], items["item_id"] = (
         as_integers(x["item_id"]) for x in (rows, items)
     )
@@ -100,8 +116,13 @@ def _published(folder: Path, layout: dict[str, tuple[_Columns, str]]) -> Dataset
         people["user"] = as_integers(people["user"])
         users.append(people.rename(columns={"user": "user_id"}))
     items = describe_items(items.reset_index(drop=True))
+    notes = [
+        f"{len(rows):,} interactions of {files[0].name}, times in {unit}",
+        faults.listed(),
+    ]
+    understood = "; ".join(filter(None, notes))
     return build_dataset(
-        folder.name, rows, items, *users, files=files, understood=f"times in {unit}"
+        folder.name, rows, items, *users, files=files, understood=understood
     )
 
 

@@ -1,7 +1,5 @@
 """Load the book's MovieLens, or the reader's own data instead."""
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_lib.data.columns import parse_columns
+from recsys_lib.data.catalogue import described, described_by_reviews
 from recsys_lib.data.dataset import Dataset, build_dataset, most_rated
+from recsys_lib.data.faults import Faults
+from recsys_lib.data.folders import find_tables, is_amazon, usual_names
 from recsys_lib.data.interactions import (
     checked_interactions,
     checked_items,
+    keep_good,
     read_roles,
 )
-from recsys_lib.data.movielens import RATING_FILES, load_movielens
-from recsys_lib.data.tables import refuse_rows
+from recsys_lib.data.movielens import is_movielens, load_movielens
+from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.titles import describe_items
 
 SMALLEST = {
@@ -26,13 +27,9 @@ SMALLEST = {
     "interactions": 2000,
 }
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
-COLUMNS = "RECSYS_COLUMNS"  # environment: "user=customer item=sku", for `load_dataset`
-_OWN_FILES = ["interactions.csv", "items.csv"]
-_ITEM_STEMS = ("items", "item", "products", "catalog", "catalogue", "articles", "meta")
-_EVENT_STEMS = ("interactions", "inter", "events", "ratings", "reviews", "clicks")
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
-_DESCRIBED = ("text", "title", "metadata")
-_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
+_TEXTS = ("text", "title", "features", "description")
+_ABOUT = (*_TEXTS, "metadata", "year")
 
 
 def load_dataset(folder: str | Path = "") -> Dataset:
@@ -48,130 +45,191 @@ def load_dataset(folder: str | Path = "") -> Dataset:
 
     Raises:
         FileNotFoundError: If the folder holds neither.
-        ValueError: If a row is wrong (the message has its file and line), or there are
-            too few data to measure anything.
+        ValueError: If an option or a row is wrong (the message has its file and line),
+            or there are too few data to measure anything.
 
-    The environment's RECSYS_COLUMNS, such as "user=customer item=sku", names columns
-    whose names are not the usual ones.
+    Options are read from the environment by `options.read_options`.
 
     >>> load_dataset().name
     'ml-100k'
     """
     if not str(folder):
         return load_movielens()
-    path, columns = Path(folder), parse_columns(os.environ.get(COLUMNS, ""))
-    found = sorted(path.iterdir()) if path.is_dir() else []
-    names = {file.name for file in found}
-    if names.intersection(RATING_FILES) and not names.intersection(_OWN_FILES):
-        return _fit_to_book(load_movielens(path))
-    if path.is_file() or _tables(found, _EVENT_STEMS) or _tables(found, _ITEM_STEMS):
-        return _fit_to_book(load_interactions(path, columns=columns))
-    raise FileNotFoundError(
-        f"{path} must hold {' and '.join(_OWN_FILES)}, or MovieLens as published "
-        f"({', '.join(RATING_FILES)}); got {', '.join(sorted(names)[:8]) or None}"
-    )
+    path, how = Path(folder), read_options()
+    if is_movielens(path):
+        data = load_movielens(path, skip_bad_rows=how.skip_bad_rows)
+    else:
+        data = load_interactions(path, options=how)
+    return _fit_to_book(data)
 
 
 def load_interactions(
-    folder: str | Path, *, columns: Mapping[str, str] | None = None
+    folder: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    options: Options | None = None,
 ) -> Dataset:
     """Load a reader's tables of items and interactions, or one table that has both.
 
     Args:
-        folder: Holds a table of items (item, text or title, optional metadata: tags
-            separated by "|", which become ``genres``), such as ``items.csv``, and one
-            of interactions (user, item, timestamp, optional rating, 1 by default,
-            optional review, kept as ``text``), such as ``interactions.csv``. Or a
-            single file with all of these columns. Formats
-            are those of `tables.read_table`, names of columns the usual ones of
-            `columns.ROLES`. Ids are strings.
+        folder: Holds a table of items (item; text, or some of title, features and
+            description; optional metadata: tags separated by "|", which become
+            ``genres``), such as ``items.csv``, and one of interactions (user, item,
+            timestamp, optional rating, 1 by default, optional review, kept as
+            ``text``), such as ``interactions.csv``. Or a single file with all of these
+            columns. Formats are those of `tables.read_table`, names of files those of
+            `folders.find_tables`, names of columns those of `columns.ROLES`. Ids are
+            strings. RecBole's atomic files and Amazon's reviews of 2014, 2018 and 2023
+            are such tables; of Amazon's metadata, which describe other products, too,
+            only products with a review are used, and reviews only of products with a
+            text. Where nothing describes the items, their texts are made by
+            `catalogue.described_by_reviews`.
         columns: Role -> column, where the reader's names are not the usual ones.
+        options: How else to read, with columns that `columns` replace.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a column or a field is missing, an item repeats or is unknown,
             or a number is invalid. The message has the file and the line.
     """
-    path = Path(folder)
-    events: pd.DataFrame | None = None
-    if path.is_file():
-        files = [path]
-        events = read_roles(path, _EVENT, (*_OPTIONAL, *_DESCRIBED), columns=columns)
-        events, items = _divided(events)
-    else:
-        found = sorted(path.iterdir()) if path.is_dir() else []
-        files = [
-            _only(path, found, _ITEM_STEMS, "items.csv"),
-            _only(path, found, _EVENT_STEMS, "interactions.csv"),
-        ]
-        items = read_roles(files[0], ("item",), _DESCRIBED, columns=columns)
-    of_items, of_events = files[0], files[-1]
-    told = next((role for role in ("text", "title") if role in items), "text")
-    if told not in items:
-        read_roles(of_items, ("item", "text"), columns=columns)  # says what is missing
-    is_empty = (items[told].str.strip() == "").to_numpy()
-    refuse_rows(of_items, items[told], is_empty, f"something in column {told}")
-    items = checked_items(of_items, items)
-    if events is None:
-        events = read_roles(of_events, _EVENT, _OPTIONAL, columns=columns)
+    path, how = Path(folder), options or Options()
+    how = replace(how, columns=columns) if columns else how
+    faults, files = Faults(skip=how.skip_bad_rows), _files(path)
+    items, events = _read(files, how, faults)
+    named = _named(items, events)
+    if items is not None:
+        items, events, left_out = _with_texts(files[0], items, events, faults)
+    known = None if items is None else items["item_id"]
     rows, unit = checked_interactions(
-        of_events, events, items["item_id"], of_items.name
+        files[-1], events, known, files[0].name, faults=faults
     )
-    texts = items.get("text", items.get("title"))
-    titles = items.get("title", items.get("text"))
-    items = describe_items(
-        items.assign(title=titles, text=texts).reset_index(drop=True)
+    faults.settle()
+    if items is None:
+        items, rows, left_out = described_by_reviews(rows)
+        _refuse_nothing(files[0], items)
+    notes = [
+        f"{len(rows):,} interactions of {files[-1].name}, times in {unit}",
+        *(named, left_out, faults.listed()),
+    ]
+    data = build_dataset(
+        path.name.partition(".")[0] if path.is_file() else path.resolve().name,
+        rows,
+        describe_items(items.reset_index(drop=True)),
+        files=files,
+        understood="; ".join(filter(None, notes)),
     )
-    understood = f"{len(rows):,} interactions of {of_events.name}, times in {unit}"
-    name = path.name.partition(".")[0] if path.is_file() else path.name
-    data = build_dataset(name, rows, items, files=files, understood=understood)
-    if not columns:
-        return data
-    chosen = " ".join(f"{role}={column}" for role, column in sorted(columns.items()))
-    sha256 = hashlib.sha256(chosen.encode()).hexdigest()
-    return replace(data, sha256={**data.sha256, "COLUMNS": sha256})
+    return replace(data, sha256={**data.sha256, **how.sha256})
+
+
+def _files(path: Path) -> list[Path]:
+    """The reader's tables: of items and of interactions, or one that has both."""
+    if path.is_file():
+        return [path]
+    if found := find_tables(path):
+        return found
+    there = sorted(x.name for x in path.iterdir()) if path.is_dir() else []
+    raise FileNotFoundError(
+        f"{path} must hold interactions.csv and items.csv, or tables named like these "
+        f"({usual_names()}), or MovieLens as published (u.data, ratings.dat, "
+        f"ratings.csv and its other files); got {', '.join(there[:8]) or None}"
+    )
+
+
+def _read(
+    files: Sequence[Path], how: Options, faults: Faults
+) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """The tables of items and of interactions; None if nothing describes items."""
+    columns = how.columns
+    if len(files) == 2:
+        items = read_roles(files[0], ("item",), _ABOUT, columns=columns, faults=faults)
+        if not set(items).intersection(_TEXTS):
+            read_roles(files[0], ("item", "text"), columns=columns)  # says so
+        faults.settle()
+        events = read_roles(files[1], _EVENT, _OPTIONAL, columns=columns, faults=faults)
+        return items, events
+    both = read_roles(
+        files[0], _EVENT, (*_OPTIONAL, *_ABOUT), columns=columns, faults=faults
+    )
+    events, items = _divided(both)
+    if set(items).intersection(_TEXTS):
+        return items, events
+    if "review" in events:
+        return None, events
+    got = ", ".join(map(str, both))
+    raise ValueError(
+        f"{files[0]} must have a title, a text or a review of each item, or stand "
+        f"beside a table named like items.csv; got columns for {got}"
+    )
 
 
 def _divided(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Interactions and items of a table that has both.
 
-    A column called text describes the item where all rows of an item have the same
-    text; otherwise it holds reviews.
+    A text or title describes the item where most rows of an item repeat the first of
+    the item; otherwise it is the user's, and a text is a review.
     """
-    described = [role for role in _DESCRIBED if role in table]
-    items = table[["item", *described]].drop_duplicates("item")
-    if {"text", "review"} <= set(table) and table["text"].equals(table["review"]):
-        pairs = table[["item", "text"]].drop_duplicates()
-        double = "text" if len(pairs) > len(items) else "review"
-        table, items = (x.drop(columns=double, errors="ignore") for x in (table, items))
-    return table.drop(columns=described, errors="ignore"), items
+    again = table["item"].duplicated()
+    items, repeated = table[~again], table[again]
+    users = {x for x in _TEXTS if x in table and not _describes(x, items, repeated)}
+    about = [x for x in _ABOUT if x in table and x not in users]
+    if "review" in table and any(table[x].equals(table["review"]) for x in about):
+        table = table.drop(columns="review")
+    events = [x for x in (*_EVENT, *_OPTIONAL) if x in table]
+    return table[events], items[["item", *about]]
 
 
-def _tables(files: Sequence[Path], stems: tuple[str, ...]) -> list[Path]:
-    """The files of a folder that are named like one kind of table."""
-    plain = {file: file.name.lower().split(".") for file in files if file.is_file()}
-    return [
-        file
-        for file, (stem, *suffixes) in plain.items()
-        if stem in stems and any(f".{x}" in _SUFFIXES for x in suffixes)
-    ]
+def _describes(role: str, items: pd.DataFrame, repeated: pd.DataFrame) -> bool:
+    """Whether texts in the first rows of items are repeated in their other rows."""
+    filled = repeated[repeated[role].str.strip() != ""]
+    if filled.empty:
+        return bool((items[role].str.strip() != "").all())
+    first = filled["item"].map(items.set_index("item")[role])
+    return float(np.mean(filled[role].array == first.array)) >= 0.5
 
 
-def _only(
-    folder: Path, files: Sequence[Path], stems: tuple[str, ...], usual: str
-) -> Path:
-    """The only table of a kind in a folder."""
-    found = _tables(files, stems)
-    if len(found) > 1:
-        got = ", ".join(file.name for file in found)
-        raise ValueError(f"{folder} must hold one table like {usual}; got {got}")
-    if not found:
-        got = ", ".join(file.name for file in files[:8]) or "nothing"
-        raise FileNotFoundError(
-            f"{folder} must hold a table named like {usual} ({', '.join(stems)}; "
-            f"{', '.join(_SUFFIXES)}, also .gz or .zip); got {got}"
+def _with_texts(
+    file: Path, items: pd.DataFrame, events: pd.DataFrame, faults: Faults
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Items with a title and a text, the interactions with them, what is left out."""
+    left_out = ""
+    told = [x for x in _TEXTS if x in items]
+    told = ["text"] if "text" in told else told
+    empty = items[told].apply(lambda x: x.str.strip() == "").all(axis=1).to_numpy()
+    if is_amazon(file):
+        known = (
+            ~empty & ~items["item"].duplicated() & items["item"].isin(events["item"])
         )
-    return found[0]
+        items = items[known]
+        rest = events[events["item"].isin(items["item"])]
+        n = len(events) - len(rest)
+        left_out = f"{n:,} interactions with items without a text left out" * (n > 0)
+        events = rest
+        _refuse_nothing(file, items)
+    else:
+        rule = f"something in column {' or '.join(told)}"
+        items = keep_good(file, items, told[0], empty, rule, faults)
+    items = checked_items(file, items, faults=faults)
+    faults.settle()
+    return described(items), events, left_out
+
+
+def _refuse_nothing(file: Path, items: pd.DataFrame) -> None:
+    if items.empty:
+        raise ValueError(
+            f"{file} must describe items that have interactions; got none that does: "
+            "are the metadata of these reviews there, with the same ids?"
+        )
+
+
+def _named(*tables: pd.DataFrame | None) -> str:
+    """The columns that were read, for `Dataset.understood`."""
+    found: dict[str, str] = {}
+    for table in tables:
+        if table is not None:
+            columns = table.attrs.get("columns", {})
+            found |= {x: columns.get(x, x) for x in map(str, table)}
+    pairs = [x if x == column else f"{x}={column}" for x, column in found.items()]
+    return f"columns {', '.join(pairs)}"
 
 
 def liked_from(dataset: Dataset) -> float:

@@ -1,10 +1,15 @@
 """Read a reader's tables as strings; errors name the file, the line and the value."""
 
+import ast
+import contextlib
 import csv
 import io
 import json
+import logging
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,9 +18,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_lib.data.faults import Faults
 from recsys_lib.data.files import PACKED, encoding_of, open_bytes, open_text
 
 _CHUNK = 100_000  # rows in memory as Python strings
+_LOGGED = 1_000_000  # rows between two lines of progress
+_FIRST_LINES = 1000  # whose keys are the header of JSON lines
+ATOMIC = (".inter", ".item", ".user")  # of RecBole
+_TYPED = re.compile(r":(token|float)(_seq)?$")
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+_logger = logging.getLogger(__name__)
 _SEPARATORS = (",", ";", "\t", "|")
 _END = "\x1a"  # some programs end a text file with it
 Row = tuple[int, list[str]]  # line of the file on which it ends, fields
@@ -27,15 +39,18 @@ def read_table(
     names: Sequence[str] | None = None,
     separator: str | None = None,
     wanted: Callable[[list[str]], Sequence[str]] = list,
+    faults: Faults | None = None,
 ) -> pd.DataFrame:
-    """Read a table: CSV and its kin, JSON lines or Parquet, plain, gzip or zip.
+    """Read a table: CSV and its kin, JSON lines, RecBole's atomic files or Parquet.
 
     Args:
-        file: Text in an encoding that `files.encoding_of` recognises. The separator of
-            CSV (, ; tab |) is found in the header; blank lines are skipped.
+        file: Plain, gzip or zip; text in an encoding that `files.encoding_of`
+            recognises. The separator of CSV (, ; tab |) is found in the header; blank
+            lines are skipped.
         names: Columns of a file without a header.
         separator: Of a file without a header; its fields have no quotes.
         wanted: Columns to return, chosen from the header.
+        faults: Notes the rows that are none; by default they are refused.
 
     Returns:
         The columns as strings; the index is the line on which each row ends, or the
@@ -48,58 +63,37 @@ def read_table(
     """
     if kind_of(file) == "parquet":
         return _parquet(file, wanted)
-    with open_text(file) as stream:
-        try:
-            if kind_of(file) == "jsonl":
-                header, rows = _json_lines(file, stream)
-            elif names is None:
-                header, rows = _csv(file, stream)
-            else:
-                header, rows = list(names), _split(stream, separator or "\t")
-            chosen = _chosen(file, header, wanted)
-            return _strings(file, rows, header, chosen)
-        except UnicodeDecodeError as error:
-            at = f"{file} must be text in {encoding_of(file)}"
-            raise ValueError(f"{at}; got {error}: save it as UTF-8") from error
+    noted = faults or Faults()
+    try:
+        if kind_of(file) == "jsonl":
+            table = _json_lines(file, wanted, noted)
+        else:
+            with open_text(file) as stream:
+                if names is not None:
+                    header, rows = list(names), _split(stream, separator or "\t")
+                elif kind_of(file) == "atomic":
+                    header, rows = _atomic(file, stream)
+                else:
+                    header, rows = _csv(file, stream)
+                chosen = _chosen(file, header, wanted)
+                table = _strings(file, rows, header, chosen, noted)
+    except UnicodeDecodeError as error:
+        at = f"{file} must be text in {encoding_of(file)}"
+        raise ValueError(f"{at}; got {error}: save it as UTF-8") from error
+    if faults is None:
+        noted.settle()
+    return table
 
 
 def kind_of(file: Path) -> str:
-    """Kind of a table by its name: "csv", "jsonl" or "parquet"."""
+    """Kind of a table by its name: "csv", "jsonl", "atomic" (RecBole) or "parquet"."""
     suffixes = [x.lower() for x in file.suffixes if x.lower() not in PACKED]
     if any(x in (".parquet", ".pq") for x in suffixes):
         return "parquet"
     last = suffixes[-1] if suffixes else ""
+    if last in ATOMIC:
+        return "atomic"
     return "jsonl" if last in (".jsonl", ".json", ".ndjson") else "csv"
-
-
-def refuse_rows(
-    file: Path, values: "pd.Series[Any]", bad: "pd.Series[bool] | Any", rule: str
-) -> None:
-    """Raise an error for the first bad row of a table from `read_table`, if any.
-
-    Args:
-        file: That the table was read from.
-        values: One column of it, or a value for each row.
-        bad: Where the rule is broken.
-        rule: What each row must have.
-
-    Raises:
-        ValueError: With the file, the line, the rule, the value and the number of such
-            rows.
-
-    >>> ages = pd.Series(["7", "x"], index=[2, 3])
-    >>> refuse_rows(Path("a.csv"), ages, ages == "x", "an age")
-    Traceback (most recent call last):
-    ValueError: a.csv, line 3: must have an age; got 'x'
-    """
-    where = np.flatnonzero(np.asarray(bad))
-    if where.size:
-        first, place = int(where[0]), values.index.name or "line"
-        more = f" (and {where.size - 1:,} more rows)" if where.size > 1 else ""
-        raise ValueError(
-            f"{file}, {place} {values.index[first]}: must have {rule}; "
-            f"got {values.iloc[first]!r}{more}"
-        )
 
 
 def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
@@ -111,14 +105,18 @@ def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
         raise ValueError(f"{file} must have a header and rows; got nothing")
     fields = {s: len(next(csv.reader([first], delimiter=s))) for s in _SEPARATORS}
     separator = max(_SEPARATORS, key=lambda s: fields[s])
-    reader = csv.reader(_chain(first, stream), delimiter=separator, strict=True)
+    reader = csv.reader(chain([first], stream), delimiter=separator, strict=True)
     header = [name.strip() for name in next(reader)]
     return header, _read(file, reader, blank)
 
 
-def _chain(first: str, rest: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _atomic(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
+    """The typed header of an atomic file, such as `user_id:token`, and its rows."""
+    header = stream.readline().rstrip("\r\n").split("\t")
+    if not all(_TYPED.search(name) for name in header):
+        wanted = "a header of names with types, such as user_id:token"
+        raise ValueError(f"{file} must have {wanted}; got {', '.join(header)}")
+    return header, _split(stream, "\t", before=1)
 
 
 def _read(file: Path, reader: Any, before: int) -> Iterator[Row]:
@@ -131,34 +129,90 @@ def _read(file: Path, reader: Any, before: int) -> Iterator[Row]:
         raise ValueError(f"{at}: must be CSV; got: {error}") from error
 
 
-def _split(stream: IO[str], separator: str) -> Iterator[Row]:
-    """Rows of a file without quotes."""
-    for number, line in enumerate(stream, start=1):
+def _split(stream: IO[str], separator: str, before: int = 0) -> Iterator[Row]:
+    """Rows of a file without quotes, below some lines."""
+    for number, line in enumerate(stream, start=before + 1):
         if text := line.rstrip(f"\r\n{_END}"):
             yield number, text.split(separator)
 
 
-def _json_lines(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
-    """The keys of JSON lines, and their rows; a key may be missing in a line."""
-    objects = [
-        (number, _object(file, number, line))
-        for number, line in enumerate(stream, start=1)
-        if line.strip()
-    ]
-    header = list(dict.fromkeys(key for _, one in objects for key in one))
-    rows = ((n, [_text(one.get(key)) for key in header]) for n, one in objects)
-    return header, rows
+class _LateKeyError(Exception):
+    """A wanted key first appears far down in a file."""
 
 
-def _object(file: Path, number: int, line: str) -> dict[str, Any]:
+def _json_lines(
+    file: Path, wanted: Callable[[list[str]], Sequence[str]], faults: Faults
+) -> pd.DataFrame:
+    """Wanted keys of JSON lines as columns; a key may be missing in a line."""
+    keys: dict[str, None] = {}
+    while True:
+        noted = Faults()
+        with open_text(file) as stream:
+            objects = _objects(file, stream, noted)
+            first = list(islice(objects, _FIRST_LINES))
+            for _, one in first:
+                keys.update(dict.fromkeys(one))
+            if not keys:
+                noted.settle()
+            chosen = _chosen(file, list(keys), wanted)
+            rows = _fields(file, chain(first, objects), keys, chosen, wanted, noted)
+            try:
+                table = _strings(file, rows, chosen, chosen, noted)
+            except _LateKeyError:
+                continue  # from the first line again, with this key
+        faults.take(noted)
+        return table
+
+
+def _fields(
+    file: Path,
+    objects: Iterable[tuple[int, dict[str, Any]]],
+    keys: dict[str, None],
+    chosen: list[str],
+    wanted: Callable[[list[str]], Sequence[str]],
+    faults: Faults,
+) -> Iterator[Row]:
+    for number, one in objects:
+        if not one.keys() <= keys.keys():
+            keys.update(dict.fromkeys(one))
+            if set(wanted(list(keys))) != set(chosen):
+                raise _LateKeyError
+        row = [_text(one.get(key)) for key in chosen]
+        try:
+            "".join(row).encode()
+        except UnicodeEncodeError as error:
+            faults.add(f"{file}, line {number}: must be text; got {error}")
+        else:
+            yield number, row
+
+
+def _objects(
+    file: Path, stream: IO[str], faults: Faults
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(stream, start=1):
+        if not line.strip(f" \t\r\n{_END}"):
+            continue
+        found = _object(line)
+        if isinstance(found, dict) and all(isinstance(key, str) for key in found):
+            yield number, found
+        else:
+            got = f"got {str(found)[:80]!r}"
+            faults.add(f"{file}, line {number}: must be a JSON object; {got}")
+
+
+def _object(line: str) -> Any:
+    """What a line says: JSON, or a dictionary of Python as in Amazon's files of 2014.
+
+    Of neither, the error of JSON.
+    """
     try:
-        found = json.loads(line)
-    except ValueError as error:
-        found = error
-    if not isinstance(found, dict):
-        at = f"{file}, line {number}"
-        raise ValueError(f"{at}: must be a JSON object; got {str(found)[:80]!r}")
-    return found
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        if line.startswith("{'"):
+            with warnings.catch_warnings(), contextlib.suppress(*_NO_LITERAL):
+                warnings.simplefilter("ignore")  # of escapes such as \d
+                return ast.literal_eval(line)
+        return error
 
 
 def _text(value: Any) -> str:
@@ -187,22 +241,29 @@ def _chosen(
 
 
 def _strings(
-    file: Path, rows: Iterator[Row], header: list[str], chosen: list[str]
+    file: Path,
+    rows: Iterator[Row],
+    header: list[str],
+    chosen: list[str],
+    faults: Faults,
 ) -> pd.DataFrame:
     """Lay out rows in columns, a part of them at a time."""
     places = [header.index(name) for name in chosen]
     parts: list[list[pa.Array]] = [[] for _ in chosen]
     lines = []
     while chunk := list(islice(rows, _CHUNK)):
-        lines.append(np.array([line for line, _ in chunk], dtype=np.int64))
-        if wrong := next((r for r in chunk if len(r[1]) != len(header)), None):
-            raise ValueError(
-                f"{file}, line {wrong[0]}: must have {len(header)} fields "
-                f"({', '.join(header)}); got {len(wrong[1])}"
-            )
+        whole = [row for row in chunk if len(row[1]) == len(header)]
+        if len(whole) < len(chunk):
+            must = f"must have {len(header)} fields ({', '.join(header)})"
+            for line, row in chunk:
+                if len(row) != len(header):
+                    faults.add(f"{file}, line {line}: {must}; got {len(row)}")
+        lines.append(np.array([line for line, _ in whole], dtype=np.int64))
         for part, place in zip(parts, places, strict=True):
-            part.append(pa.array([row[place] for _, row in chunk], pa.large_string()))
-    if not lines:
+            part.append(pa.array([row[place] for _, row in whole], pa.large_string()))
+        log_rows(file, sum(map(len, lines)), _CHUNK)
+    if not sum(map(len, lines)):
+        faults.settle()
         raise ValueError(f"{file} must have rows below its header; got none")
     index = pd.Index(np.concatenate(lines))
     columns = {
@@ -212,6 +273,12 @@ def _strings(
     return pd.DataFrame(columns, index=index)
 
 
+def log_rows(file: Path, n_rows: int, step: int) -> None:
+    """Log each million rows of a file as progress, at level INFO."""
+    if n_rows // _LOGGED > (n_rows - step) // _LOGGED:
+        _logger.info("%s: %s rows", file.name, f"{n_rows:,}")
+
+
 def _parquet(file: Path, wanted: Callable[[list[str]], Sequence[str]]) -> pd.DataFrame:
     """Columns of Parquet as strings, a batch of rows at a time."""
     try:
@@ -219,10 +286,11 @@ def _parquet(file: Path, wanted: Callable[[list[str]], Sequence[str]]) -> pd.Dat
             packed = not isinstance(stream, io.BufferedReader)
             opened = pq.ParquetFile(pa.BufferReader(stream.read()) if packed else file)
             chosen = _chosen(file, opened.schema_arrow.names, wanted)
-            parts = [
-                pd.DataFrame({x: _as_text(batch.column(x)) for x in chosen})
-                for batch in opened.iter_batches(_CHUNK, columns=chosen)
-            ]
+            parts = []
+            for batch in opened.iter_batches(_CHUNK, columns=chosen):
+                fields = {x: _as_text(batch.column(x)) for x in chosen}
+                parts.append(pd.DataFrame(fields))
+                log_rows(file, sum(map(len, parts)), len(batch))
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -65,5 +65,5 @@ def item_text(title: str, year: int | None, genres: tuple[str, ...]) -> str:
 
 
 def _split_genres(listed: str) -> tuple[str, ...]:
-    names = (name.strip() for name in listed.split("|"))
+    names = dict.fromkeys(name.strip() for name in listed.split("|"))
     return tuple(name for name in names if name not in _NO_GENRE)
