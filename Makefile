@@ -5,6 +5,10 @@ CHAPTERS ?=
 PARAMETERS ?=
 DATASET ?=
 COLUMNS ?=
+LIKED ?=
+REPEATS ?=
+NOUN ?=
+SKIP_BAD_ROWS ?=
 MODELS ?=
 AGAIN ?=
 STRICT ?=
@@ -30,6 +34,10 @@ READY := $(subst $(space),\$(space),$(ENV))/.recsys-book-ready
 export PYTHONUNBUFFERED := 1
 # Some shells set COLUMNS to the width of the terminal.
 export RECSYS_COLUMNS := $(if $(findstring =,$(COLUMNS)),$(COLUMNS))
+export RECSYS_LIKED := $(LIKED)
+export RECSYS_REPEATS := $(REPEATS)
+export RECSYS_NOUN := $(NOUN)
+export RECSYS_SKIP_BAD_ROWS := $(SKIP_BAD_ROWS)
 # Waiting threads sleep, and BLAS has one: spinning pools take cores from each other.
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
@@ -41,6 +49,8 @@ help:
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
 	@echo "            DATASET=folder: your own tables of items and interactions"
 	@echo "            COLUMNS=\"user=customer item=sku\": names of your columns"
+	@echo "            LIKED=\"rating>=4\"   REPEATS=first|last|count   NOUN=garment"
+	@echo "            SKIP_BAD_ROWS=1: bad rows are left out, counted and listed"
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"

@@ -148,8 +148,9 @@ def _named(chosen: argparse.Namespace) -> dict[str, str]:
     """The parameters `dataset` and `models`, with whole paths; none that is empty.
 
     Raises:
-        BookError: If there is no such model.
+        BookError: If there is no such model, or an option about the data is wrong.
     """
+    edition.check_options(chosen.dataset)
     data = str(Path(chosen.dataset).resolve()) if chosen.dataset else ""
     own = edition_of({"models": chosen.models})
     models = shlex.join(str(model.folder) for model in own.models) if own else ""

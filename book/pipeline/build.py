@@ -166,6 +166,7 @@ def _results(
         {
             **parameters,
             **(own.names if own else {}),
+            **edition.nouns(own),
             **asdict(describe_machine()),
             "not_installed": missing_packages(),
             "absent": sorted(every - {c.key for c in runs}),

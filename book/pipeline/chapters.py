@@ -15,7 +15,7 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "bert": "the model is not a BERT, of which heads, units and layers are removed",
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
-    "ratings": "no rating is below the median, so no dislikes are known",
+    "ratings": "no rating is below the liked ones, so no dislikes are known",
 }
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access

@@ -30,6 +30,9 @@ class Dataset:
         users: Row i describes user i: user_id and what else the source has.
         sha256: Hash of each file read, by file name.
         understood: How the files were read, in a few sentences.
+        threshold: Lowest rating that counts as liked, if the reader says so.
+        noun: What an item is called, such as "film".
+        nouns: The plural.
     """
 
     name: str
@@ -38,6 +41,9 @@ class Dataset:
     users: pd.DataFrame
     sha256: Mapping[str, str]
     understood: str = ""
+    threshold: float | None = None
+    noun: str = "item"
+    nouns: str = "items"
 
     @property
     def n_users(self) -> int:

@@ -1,5 +1,6 @@
 """MovieLens: the book's 100k files, and the official releases of any size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -135,4 +136,5 @@ def _listed(flags: pd.DataFrame) -> "pd.Series[str]":
 def _dataset(name: str, tables: list[pd.DataFrame], files: list[Path]) -> Dataset:
     ratings, items, *users = tables
     items["genres"] = _listed(items[GENRES_100K].astype(bool))
-    return build_dataset(name, ratings, describe_items(items), *users, files=files)
+    films = build_dataset(name, ratings, describe_items(items), *users, files=files)
+    return replace(films, noun="film", nouns="films")

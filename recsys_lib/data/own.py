@@ -19,6 +19,7 @@ from recsys_lib.data.interactions import (
 )
 from recsys_lib.data.movielens import is_movielens, load_movielens
 from recsys_lib.data.options import Options, read_options
+from recsys_lib.data.repeats import count_repeats
 from recsys_lib.data.titles import describe_items
 
 SMALLEST = {
@@ -60,7 +61,7 @@ def load_dataset(folder: str | Path = "") -> Dataset:
         data = load_movielens(path, skip_bad_rows=how.skip_bad_rows)
     else:
         data = load_interactions(path, options=how)
-    return _fit_to_book(data)
+    return _fit_to_book(_as_said(data, how))
 
 
 def load_interactions(
@@ -96,9 +97,14 @@ def load_interactions(
     how = replace(how, columns=columns) if columns else how
     faults, files = Faults(skip=how.skip_bad_rows), _files(path)
     items, events = _read(files, how, faults)
-    named = _named(items, events)
+    named, liked = _named(items, events), ""
+    if how.events:
+        events, liked = _liked_events(files[-1], events, how.events)
+    left_out = ""
     if items is not None:
-        items, events, left_out = _with_texts(files[0], items, events, faults)
+        if is_amazon(files[0]):
+            items, events, left_out = _of_both(files[0], items, events)
+        items = described(items)
     known = None if items is None else items["item_id"]
     rows, unit = checked_interactions(
         files[-1], events, known, files[0].name, faults=faults
@@ -109,7 +115,7 @@ def load_interactions(
         _refuse_nothing(files[0], items)
     notes = [
         f"{len(rows):,} interactions of {files[-1].name}, times in {unit}",
-        *(named, left_out, faults.listed()),
+        *(named, liked, left_out, faults.listed()),
     ]
     data = build_dataset(
         path.name.partition(".")[0] if path.is_file() else path.resolve().name,
@@ -118,7 +124,55 @@ def load_interactions(
         files=files,
         understood="; ".join(filter(None, notes)),
     )
-    return replace(data, sha256={**data.sha256, **how.sha256})
+    threshold = 1.0 if how.events else None
+    sha256 = {**data.sha256, **how.sha256}
+    return replace(data, sha256=sha256, threshold=threshold)
+
+
+def _as_said(data: Dataset, how: Options) -> Dataset:
+    """Data with the reader's threshold, noun, and way to count repeats."""
+    if how.events and data.threshold is None:
+        raise ValueError("LIKED: event=... needs a table with a column of events")
+    events, repeated = count_repeats(data.interactions, how.repeats)
+    data = replace(
+        data,
+        interactions=events,
+        understood="; ".join(filter(None, [data.understood, repeated])),
+        noun=how.noun,
+        nouns=how.nouns,
+        sha256={**data.sha256, **how.sha256},
+    )
+    if how.threshold is None:
+        return data
+    liked = events["rating"] >= how.threshold
+    if liked.all() or not liked.any():
+        low, high = events["rating"].min(), events["rating"].max()
+        raise ValueError(
+            f"LIKED: {how.given['LIKED']} must hold for some interactions and not for "
+            f"others; got ratings from {low:g} to {high:g}"
+        )
+    said = f"liked: ratings of at least {how.threshold:g}, {liked.sum():,} interactions"
+    return replace(
+        data, threshold=how.threshold, understood=f"{data.understood}; {said}"
+    )
+
+
+def _liked_events(
+    file: Path, events: pd.DataFrame, liked: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """Interactions rated 1 where their user has such an event with the item, else 0."""
+    known = events["event"].value_counts()
+    if unknown := [x for x in liked if x not in known.index]:
+        found = ", ".join(map(str, known.index[:8]))
+        raise ValueError(
+            f"LIKED: {file} must have the event {unknown[0]}; got {found} in column "
+            f"{events.attrs['columns']['event']}"
+        )
+    is_liked = events["event"].isin(liked)
+    pair = pd.MultiIndex.from_frame(events[["user", "item"]])
+    rating = pd.Series(pair.isin(pair[is_liked.to_numpy()]), index=events.index)
+    said = f"liked: pairs with an event {' or '.join(liked)}, {is_liked.sum():,} events"
+    return events.assign(rating=rating.map({True: "1", False: "0"})), said
 
 
 def _files(path: Path) -> list[Path]:
@@ -140,19 +194,20 @@ def _read(
 ) -> tuple[pd.DataFrame | None, pd.DataFrame]:
     """The tables of items and of interactions; None if nothing describes items."""
     columns = how.columns
+    needed = (*_EVENT, "event") if how.events else _EVENT
     if len(files) == 2:
         items = read_roles(files[0], ("item",), _ABOUT, columns=columns, faults=faults)
         if not set(items).intersection(_TEXTS):
             read_roles(files[0], ("item", "text"), columns=columns)  # says so
-        faults.settle()
-        events = read_roles(files[1], _EVENT, _OPTIONAL, columns=columns, faults=faults)
+        items = _checked(files[0], items, faults)
+        events = read_roles(files[1], needed, _OPTIONAL, columns=columns, faults=faults)
         return items, events
     both = read_roles(
-        files[0], _EVENT, (*_OPTIONAL, *_ABOUT), columns=columns, faults=faults
+        files[0], needed, (*_OPTIONAL, *_ABOUT), columns=columns, faults=faults
     )
     events, items = _divided(both)
     if set(items).intersection(_TEXTS):
-        return items, events
+        return _checked(files[0], items, faults), events
     if "review" in events:
         return None, events
     got = ", ".join(map(str, both))
@@ -174,7 +229,7 @@ def _divided(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     about = [x for x in _ABOUT if x in table and x not in users]
     if "review" in table and any(table[x].equals(table["review"]) for x in about):
         table = table.drop(columns="review")
-    events = [x for x in (*_EVENT, *_OPTIONAL) if x in table]
+    events = [x for x in (*_EVENT, "event", *_OPTIONAL) if x in table]
     return table[events], items[["item", *about]]
 
 
@@ -187,30 +242,30 @@ def _describes(role: str, items: pd.DataFrame, repeated: pd.DataFrame) -> bool:
     return float(np.mean(filled[role].array == first.array)) >= 0.5
 
 
-def _with_texts(
-    file: Path, items: pd.DataFrame, events: pd.DataFrame, faults: Faults
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Items with a title and a text, the interactions with them, what is left out."""
-    left_out = ""
-    told = [x for x in _TEXTS if x in items]
-    told = ["text"] if "text" in told else told
+def _checked(file: Path, items: pd.DataFrame, faults: Faults) -> pd.DataFrame:
+    """Items with an id of their own and a text; Amazon's without one are left out."""
+    told = ["text"] if "text" in items else [x for x in _TEXTS if x in items]
     empty = items[told].apply(lambda x: x.str.strip() == "").all(axis=1).to_numpy()
     if is_amazon(file):
-        known = (
-            ~empty & ~items["item"].duplicated() & items["item"].isin(events["item"])
-        )
-        items = items[known]
-        rest = events[events["item"].isin(items["item"])]
-        n = len(events) - len(rest)
-        left_out = f"{n:,} interactions with items without a text left out" * (n > 0)
-        events = rest
+        items = items[~empty & ~items["item"].duplicated()]
         _refuse_nothing(file, items)
     else:
         rule = f"something in column {' or '.join(told)}"
         items = keep_good(file, items, told[0], empty, rule, faults)
     items = checked_items(file, items, faults=faults)
     faults.settle()
-    return described(items), events, left_out
+    return items
+
+
+def _of_both(
+    file: Path, items: pd.DataFrame, events: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Reviewed products of Amazon's metadata, and the reviews of these products."""
+    items = items[items["item_id"].isin(events["item"])]
+    _refuse_nothing(file, items)
+    rest = events[events["item"].isin(items["item_id"])]
+    n = len(events) - len(rest)
+    return items, rest, f"{n:,} interactions with items without a text left out"
 
 
 def _refuse_nothing(file: Path, items: pd.DataFrame) -> None:
@@ -233,11 +288,13 @@ def _named(*tables: pd.DataFrame | None) -> str:
 
 
 def liked_from(dataset: Dataset) -> float:
-    """Lowest rating that counts as liked: the median, 4 stars on MovieLens.
+    """Lowest rating that counts as liked: as the reader says, otherwise the median.
 
     >>> liked_from(load_dataset())
     4.0
     """
+    if dataset.threshold is not None:
+        return dataset.threshold
     return float(dataset.interactions["rating"].median())
 
 
@@ -250,7 +307,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     Returns:
         "movielens", always: the published benchmark values are of other data;
         "metadata" if all items have the same genres or the same year;
-        "ratings" if no rating is below the median, so that no dislikes are known.
+        "ratings" if no rating is below `liked_from`, so that no dislikes are known.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']

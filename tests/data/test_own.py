@@ -16,10 +16,12 @@ from book.pipeline.records.claims import Claim, judge_all
 from book.pipeline.results import Results
 from book.pipeline.running.edition import (
     Edition,
+    check_options,
     edition_of,
     fitting,
     left_out,
     note,
+    nouns,
 )
 from book.pipeline.running.fingerprint import Inputs, fingerprint
 from recsys_lib.data import own as library
@@ -207,6 +209,91 @@ def test_names_of_columns_may_be_said(
     data = load_dataset(folder)
     assert data.n_users == 80
     assert set(data.sha256) == {"items.csv", "interactions.csv", "COLUMNS"}
+
+
+def test_bad_rows_are_counted_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(tmp_path / "shop")
+    lines = (folder / "interactions.csv").read_text().splitlines()
+    for place, row in ((3, "c1,p1"), (5, "c1,q7,9,1"), (7, "c1,p1,noon,1"), (9, ",p1")):
+        lines.insert(place, row)
+    (folder / "interactions.csv").write_text("\n".join(lines))
+    items = (folder / "items.csv").read_text()
+    (folder / "items.csv").write_text(f"{items}\np239,\np1,again")
+    at = r"items\.csv, line 242: must have something in column text; got '' in column"
+    with pytest.raises(
+        ValueError, match=rf"{at} text \(and 1 more bad row; SKIP_BAD_R"
+    ):
+        load_dataset(folder)
+    (folder / "items.csv").write_text(items)
+    with pytest.raises(ValueError, match=r"line 4: .*got 2 \(and 3 more bad rows; SK"):
+        load_dataset(folder)
+    (folder / "items.csv").write_text(f"{items}\np239,\np1,again")
+    monkeypatch.setenv("RECSYS_SKIP_BAD_ROWS", "1")
+    data = load_dataset(folder)
+    assert (data.n_items, len(data.interactions)) == (240, 4000)
+    assert "6 bad rows left out: " in data.understood
+    assert "line 6: must have an item of items.csv; got 'q7' in column item" in (
+        data.understood
+    )
+    assert "'noon' in column timestamp" in data.understood
+    (folder / "interactions.csv").write_text("user,item,timestamp\nu,q1,5\n")
+    with pytest.raises(ValueError, match=r"s\.csv must have a good row; got none: 3"):
+        load_dataset(folder)
+
+
+def test_what_is_liked_and_what_repeats_is_said(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movielens = movielens_1m(tmp_path)
+    monkeypatch.setenv("RECSYS_LIKED", "rating>=5")
+    monkeypatch.setenv("RECSYS_NOUN", "lamp")
+    data = load_dataset(shop)
+    assert liked_from(data) == 5
+    assert (data.noun, data.nouns) == ("lamp", "lamps")
+    n_liked = (data.interactions.rating >= 5).sum()
+    assert f"liked: ratings of at least 5, {n_liked:,} inter" in data.understood
+    assert {"LIKED", "NOUN"} < set(data.sha256)
+    monkeypatch.setenv("RECSYS_LIKED", "rating>=6")
+    with pytest.raises(ValueError, match=r"LIKED: rating>=6 must hold .* from 1 to 5"):
+        load_dataset(shop)
+    monkeypatch.setenv("RECSYS_LIKED", "event=buy")
+    with pytest.raises(ValueError, match="must have a column for event"):
+        load_dataset(shop)
+    with pytest.raises(ValueError, match=r"LIKED: event=... needs a table with a col"):
+        load_dataset(movielens)
+    folder = made(tmp_path / "events", rated=False)
+    header, *rows = (folder / "interactions.csv").read_text().splitlines()
+    rows = [f"{row},{'view' if n % 3 else 'buy'}" for n, row in enumerate(rows)]
+    rows.append(rows[1].replace("view", "buy"))
+    (folder / "interactions.csv").write_text("\n".join([f"{header},event", *rows]))
+    data = load_dataset(folder)
+    assert liked_from(data) == 1
+    assert "ratings" not in lacks(data)
+    assert data.interactions.rating.tolist()[:4] == [1, 1, 0, 1]
+    assert "liked: pairs with an event buy, 1,335 events" in data.understood
+    assert "1 interactions repeat a user and an item (REPEATS=keep" in data.understood
+    monkeypatch.setenv("RECSYS_LIKED", "event=sell")
+    with pytest.raises(ValueError, match="must have the event sell; got view, buy in"):
+        load_dataset(folder)
+
+
+def test_options_are_checked_before_the_data(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_REPEATS", "once")
+    with pytest.raises(BookError, match="REPEATS must be one of"):
+        edition_of({"dataset": "/nowhere"})
+    monkeypatch.setenv("RECSYS_REPEATS", "last")
+    with pytest.raises(BookError, match="REPEATS: set DATASET=<folder>"):
+        check_options("")
+    monkeypatch.setenv("RECSYS_NOUN", "lamp")
+    own = edition_of({"dataset": str(shop)})
+    assert nouns(own) == {"noun": "lamp", "nouns": "lamps"}
+    assert nouns(None) == {"noun": "film", "nouns": "films"}
+    assert own is not None
+    assert 'read "lamp" for "film"' in note(own, [])
 
 
 def test_a_single_file_and_other_formats(shop: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from book.pipeline.chapters import NEEDS, BookError, Chapter
 from recsys_lib.data.dataset import Dataset
+from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.own import LARGEST_ITEMS, LARGEST_USERS, lacks, load_dataset
 from recsys_lib.embeddings.own import Description, OwnModel, find_models
 
@@ -79,9 +80,31 @@ def edition_of(parameters: Mapping[str, object]) -> Edition | None:
             there is no such model.
     """
     folder, models = (str(parameters.get(x) or "") for x in ("dataset", "models"))
+    _options()
     if not (folder or models):
         return None
     return Edition(_loaded(folder) if folder else None, _found(models))
+
+
+def check_options(dataset: str) -> None:
+    """Check what the reader says about the data, before they are read.
+
+    Args:
+        dataset: The folder of the data; the book's own take no options.
+
+    Raises:
+        BookError: If an option cannot be read, or there are no data for it.
+    """
+    given = ", ".join(_options().given)
+    if given and not dataset:
+        raise BookError(f"{given}: set DATASET=<folder>, which it is about")
+
+
+def _options() -> Options:
+    try:
+        return read_options()
+    except ValueError as error:
+        raise BookError(str(error)) from error
 
 
 @cache
@@ -98,6 +121,13 @@ def _found(models: str) -> tuple[OwnModel, ...]:
         return tuple(find_models(models))
     except (OSError, ValueError, ImportError) as error:
         raise BookError(f"MODELS: {error}") from error
+
+
+def nouns(edition: Edition | None) -> dict[str, str]:
+    """What an item is called: the facts `run.noun` and `run.nouns`, for prose."""
+    data = edition.data if edition else None
+    noun, plural = (data.noun, data.nouns) if data else ("film", "films")
+    return {"noun": noun, "nouns": plural}
 
 
 def output_folder(build_folder: Path, edition: Edition | None) -> Path:
@@ -221,7 +251,8 @@ def _prompts(found: Description) -> str:
 
 
 def _written_for(edition: Edition) -> str:
-    parts = ['MovieLens: read "item" for "film"'] if edition.data else []
+    noun = edition.data.noun if edition.data else ""
+    parts = [f'MovieLens: read "{noun}" for "film"'] if noun else []
     first = edition.models[0].name if edition.models else ""
     parts += [f'all-MiniLM-L6-v2: read "{first}" for it'] if first else []
     return ", and for ".join(parts)
