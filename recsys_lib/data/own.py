@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data.catalogue import described, described_by_reviews
-from recsys_lib.data.dataset import Dataset, build_dataset, most_rated
+from recsys_lib.data.dataset import Dataset, build_dataset
 from recsys_lib.data.faults import Faults
 from recsys_lib.data.folders import find_tables, is_amazon, usual_names
 from recsys_lib.data.interactions import (
@@ -20,13 +20,10 @@ from recsys_lib.data.interactions import (
 from recsys_lib.data.movielens import is_movielens, load_movielens
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.repeats import count_repeats
+from recsys_lib.data.sampling import sample_items, sample_users
+from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
 
-SMALLEST = {
-    "users with over 10 interactions": 50,
-    "items with interactions": 200,
-    "interactions": 2000,
-}
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
 _TEXTS = ("text", "title", "features", "description")
@@ -39,7 +36,7 @@ def load_dataset(folder: str | Path = "") -> Dataset:
     Args:
         folder: Empty for the book's MovieLens. Otherwise tables as of
             `load_interactions`, or an official release of MovieLens. A larger data set
-            is reduced to its 4,000 most rated items and 7,000 users at random.
+            is reduced to 4,000 items, by `sampling.sample_items`, and 7,000 users.
 
     Returns:
         Of the reader's data, only users with an interaction.
@@ -322,24 +319,9 @@ def lacks(dataset: Dataset) -> frozenset[str]:
 
 def _fit_to_book(dataset: Dataset) -> Dataset:
     """Drop users without interactions, and what the chapters' tables cannot hold."""
+    rng = np.random.default_rng(0)
     if dataset.n_items > LARGEST_ITEMS:
-        dataset = most_rated(dataset, LARGEST_ITEMS)
-    events = dataset.interactions
-    users = np.unique(events["user"])
-    if len(users) > LARGEST_USERS:
-        drawn = np.random.default_rng(0).choice(users, LARGEST_USERS, replace=False)
-        users = np.sort(drawn)
-    events = events[events["user"].isin(users)].reset_index(drop=True)
-    events["user"] = np.searchsorted(users, events["user"])
-    _check_size(dataset.name, events)
-    described = dataset.users.iloc[users].reset_index(drop=True)
-    return replace(dataset, interactions=events, users=described)
-
-
-def _check_size(name: str, events: pd.DataFrame) -> None:
-    active = int((events["user"].value_counts() > 10).sum())
-    sizes = (active, events["item"].nunique(), len(events))
-    if any(n < least for n, least in zip(sizes, SMALLEST.values(), strict=True)):
-        wanted = ", ".join(f"{least} {what}" for what, least in SMALLEST.items())
-        got = ", ".join(f"{n} {what}" for n, what in zip(sizes, SMALLEST, strict=True))
-        raise ValueError(f"{name} must have at least {wanted}; got {got}")
+        dataset = sample_items(dataset, LARGEST_ITEMS, rng=rng)
+    dataset = sample_users(dataset, LARGEST_USERS, rng=rng)
+    check_structure(dataset)
+    return dataset

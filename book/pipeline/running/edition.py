@@ -212,7 +212,7 @@ def _of_data(
         lines.append("parts about clothing reviews still use these, for their labels")
     if own.n_items == LARGEST_ITEMS or own.n_users == LARGEST_USERS:
         lines.append(
-            "of a larger set, the most rated items and a random sample of the users"
+            "of a larger set, a random sample of the items, by age, and of the users"
         )
     return lines
 

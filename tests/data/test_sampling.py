@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys_lib.data.dataset import Dataset
+from recsys_lib.data.movielens import load_movielens
+from recsys_lib.data.sampling import age_groups, sample_items, sample_users
+
+
+def made(rows, n_items, n_users=9):
+    log = pd.DataFrame(rows, columns=["user", "item", "timestamp"], dtype=int)
+    items = pd.DataFrame({"item_id": range(n_items)})
+    users = pd.DataFrame({"user_id": range(n_users)})
+    return Dataset("own", log.assign(rating=1.0), items, users, {})
+
+
+logs = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 39), st.integers(0, 50)), min_size=1
+)
+
+
+def first_times(data):
+    return data.interactions.groupby("item").timestamp.min()
+
+
+@given(logs, st.integers(1, 40), st.integers(0, 3))
+def test_the_share_of_items_by_age_stays(rows, n_items, seed):
+    data = made(rows, 40)
+    cut = sample_items(data, n_items, rng=np.random.default_rng(seed))
+    groups, kept = age_groups(data), cut.items.item_id.to_numpy()
+    share = n_items / 40
+    assert len(set(kept)) == n_items
+    assert (np.diff(kept) > 0).all()
+    before, after = np.bincount(groups), np.bincount(groups[kept], minlength=11)
+    for n, m in zip(before, after[: len(before)], strict=True):
+        assert abs(m - share * n) < 1
+    events = data.interactions[data.interactions.item.isin(kept)]
+    assert (kept[cut.interactions.item] == events.item).all()
+    again = sample_items(data, n_items, rng=np.random.default_rng(seed))
+    assert again.items.equals(cut.items)
+
+
+@given(logs)
+def test_groups_are_ordered_by_the_first_time(rows):
+    data = made(rows, 40)
+    groups, first = age_groups(data), first_times(data)
+    of_seen = pd.Series(groups[first.index], first.to_numpy()).sort_index()
+    assert of_seen.is_monotonic_increasing
+    assert of_seen.groupby(level=0).nunique().max() == 1
+    unseen = np.setdiff1d(range(40), first.index)
+    assert (groups[unseen] == groups.max()).all()
+    assert set(groups) == set(range(groups.max() + 1))
+
+
+def test_ages_of_films_stay_and_new_ones_are_not_lost():
+    films = load_movielens()
+    groups = age_groups(films)
+    assert np.bincount(groups).min() > 140
+    cut = sample_items(films, 1121, rng=np.random.default_rng(0))
+    ids = cut.items.item_id.to_numpy() - 1
+    kept = np.bincount(groups[ids]) / np.bincount(groups)
+    assert abs(kept - 1121 / 1682).max() < 1 / 140
+    assert "1,121 of 1,682 items drawn" in cut.understood
+    assert "by chances that are equal" in cut.understood
+    few = sample_items(films, 300, rng=np.random.default_rng(0))
+    assert "in proportion to their interactions" in few.understood
+    assert len(few.interactions) > 1.4 * 100_000 * 300 / 1682
+
+
+def test_a_chance_is_the_share_of_interactions():
+    rows = [(0, 0, 0)] * 3 + [(0, 1, 0), (0, 2, 0)] + [(1, 0, 0)]
+    drawn = [
+        sample_items(made(rows, 3), 1, rng=np.random.default_rng(n)).items.item_id[0]
+        for n in range(2000)
+    ]
+    assert abs(np.bincount(drawn) / 2000 - np.array([4, 1, 1]) / 6).max() < 0.04
+
+
+def test_users_are_drawn_of_those_with_interactions():
+    data = made([(8, 0, 1), (2, 1, 2), (2, 0, 3), (5, 0, 4)], 2)
+    every = sample_users(data, 3, rng=np.random.default_rng(0))
+    assert every.users.user_id.tolist() == [2, 5, 8]
+    assert every.interactions.user.tolist() == [2, 0, 0, 1]
+    assert every.understood == ""
+    two = sample_users(data, 2, rng=np.random.default_rng(0))
+    assert two.understood == "2 of 3 users drawn"
+    assert set(two.interactions.user) == {0, 1}
+
+
+def test_numbers_out_of_range():
+    for n in (0, 3):
+        with pytest.raises(ValueError, match=r"n_items must lie in \[1, 2\]; got"):
+            sample_items(made([(0, 0, 0)], 2), n, rng=np.random.default_rng(0))
