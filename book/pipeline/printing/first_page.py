@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, code_cells
 from book.pipeline.printing.prose import citations
 from book.pipeline.records.claims import holds
+from book.pipeline.records.compare import machine_line
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 
@@ -142,7 +142,7 @@ def machine_table(
         recorded: The recorded runs by name.
     """
     runs = {"this run": here, **recorded}
-    head = " | ".join(f"{name}: {_machine(run.facts)}" for name, run in runs.items())
+    head = " | ".join(f"{name}: {_dated(run)}" for name, run in runs.items())
     lines = [
         f"| {what} | {' | '.join(_shown(run, cited) for run in runs.values())} |"
         for what, cited in rows.items()
@@ -160,7 +160,6 @@ def _shown(run: Results, citation: str) -> str:
         raise
 
 
-def _machine(facts: Mapping[str, Any]) -> str:
-    gpu = f", {facts['gpu']}" if facts["gpu"] else ""
-    date = f", {facts['date']}" if "date" in facts else ""
-    return f"{facts['cpu']}, {facts['cores']} cores{gpu}{date}"
+def _dated(run: Results) -> str:
+    date = f", {run.facts['date']}" if "date" in run.facts else ""
+    return machine_line(run) + date
