@@ -35,7 +35,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: FORCE help setup data book compare record test fuzz check bench plan serve picture
-.PHONY: lab clean
+.PHONY: lab clean clean-cache
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -56,6 +56,7 @@ help:
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
 	@echo "make clean  drop _build; data and environment stay"
+	@echo "make clean-cache  drop models and vectors of the cache, unused for 30 days"
 
 setup: $(READY)
 
@@ -128,3 +129,6 @@ lab: data
 
 clean:
 	rm -rf _build
+
+clean-cache: $(READY)
+	@$(PY) -m recsys_lib.artifacts

@@ -6,6 +6,7 @@ artifact is never returned. A damaged one is made again. Two processes may make 
 artifact at the same time.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -65,6 +66,8 @@ def cache_files(
 def _cached(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     home = cache_folder() / kind / key
     if _is_whole(home):
+        with contextlib.suppress(OSError):  # a cache of another user, for reading
+            os.utime(home)
         return home
     try:
         return _made(home, make)
@@ -127,6 +130,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RECSYS_CACHE") or usual).expanduser()
 
 
+def remove_unused(*, days: float = 30) -> int:
+    """Remove the artifacts that were neither made nor used for some days.
+
+    Changed code makes artifacts of its own, and does not find the old ones.
+
+    Returns:
+        The number of bytes that are free again.
+    """
+    entries = [x.parent for x in cache_folder().glob(f"*/*/{_LIST}")]
+    old = [x for x in entries if time.time() - x.stat().st_mtime > 86_400 * days]
+    files = [file for entry in old for file in entry.rglob("*") if file.is_file()]
+    n_bytes = sum(file.stat().st_size for file in files)
+    for entry in old:
+        shutil.rmtree(entry)
+    return n_bytes
+
+
 def sha256_of(file: Path) -> str:
     """Hash a file: 64 hexadecimal digits, as the ``sha256sum`` command prints them.
 
@@ -185,3 +205,9 @@ def _move(made: Path, home: Path) -> None:
     except OSError:  # another process was faster: fine, if its copy is whole
         if not _is_whole(home):
             raise
+
+
+if __name__ == "__main__":
+    print(
+        f"{cache_folder()}: {remove_unused() / 1e9:.1f} GB removed, unused for 30 days"
+    )

@@ -70,7 +70,9 @@ def test_a_record_that_the_book_lacks_is_an_error() -> None:
 def test_machines_stand_side_by_side() -> None:
     there = Results({"ch1": {}}, {**MACHINE, "gpu": "G", "date": "1", "recorded": "r"})
     table = machine_table({"one text": "ch1.a:.2f"}, HERE, {"r": there})
-    assert "| Median in ms | this run: A, 2 cores, no GPU | r: A, 2 cores, G, 1 |" in table
+    assert (
+        "| Median in ms | this run: A, 2 cores, no GPU | r: A, 2 cores, G, 1 |" in table
+    )
     assert "| one text | 2.00 | – |" in table
     with pytest.raises(BookError, match=r"no record 'ch1\.c'"):
         machine_table({"one text": "ch1.c"}, HERE, {})
