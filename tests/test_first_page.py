@@ -119,3 +119,26 @@ def test_the_headline_is_the_figure_of_its_chapter(tmp_path: Path) -> None:
     assert ":alt: A line rises.\n" in files["headline"]
     assert "It rises. As {numref}`fig-a` in its section." in files["headline"]
     assert headline({}, "fig-a").keys() == {"headline"}
+
+
+def p_of(value: float) -> dict[str, object]:
+    return {"value": value, "low": None, "high": None, "n": None, "unit": ""}
+
+
+def test_a_gain_is_marked_if_it_is_confirmed_among_all_comparisons() -> None:
+    gain = "{record}`ch1.a`{confirmed}`ch1.p_a`, {record}`ch1.b`{confirmed}`ch2.p_b`"
+    case = Case("New items", [Option("model", gain, "0", "[1](x)")])
+
+    def table(p_a: float, p_b: float) -> str:
+        records = {"ch1": {**HERE.records["ch1"], "p_a": p_of(p_a)}}
+        return decision_table(
+            [case], Results({**records, "ch2": {"p_b": p_of(p_b)}}, MACHINE)
+        )
+
+    marked = table(0.01, 0.2)
+    assert "| {record}`ch1.a`†, {record}`ch1.b` |" in marked
+    assert "† Confirmed by Holm's method" in marked
+    assert "†" not in table(0.03, 0.2)  # twice .03 is above .05
+    assert "No gain in this table is confirmed" in table(0.03, 0.2)
+    with pytest.raises(BookError, match=r"no record 'ch1\.p_a'"):
+        decision_table([case], HERE)

@@ -1,5 +1,6 @@
 """What the first page takes from the records: the decision table and the machines."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,15 @@ from book.pipeline.records.claims import holds
 from book.pipeline.records.compare import machine_line
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
+from recsys_lib.metrics.significance import holm
 
 _SVG = "image/svg+xml"
+_CONFIRMED = re.compile(r"\{confirmed\}`([^`]+)`")
+_ERROR = 0.05  # probability of one or more false confirmations
+_MARK = "†"
+_FAMILY = "Holm's method for all confirmatory comparisons of this run"
+_NOTE = f"† Confirmed by {_FAMILY} ([7.1](sec-7-1)). Gains without it are exploratory."
+_NONE = f"No gain in this table is confirmed by {_FAMILY} ([7.1](sec-7-1))."
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Option:
 
     Attributes:
         build: The advice.
-        gain: What it gains, with citations of records.
+        gain: What it gains, with citations of records; {confirmed}`ch1.p_name` after a
+            gain marks it if that p-value is confirmed.
         time: What it costs in a request, with citations.
         where: Link to the section.
         when: Rule over records, as of a claim; empty for the advice that remains.
@@ -37,8 +46,9 @@ class Option:
     def is_measured(self, results: Results) -> bool:
         """Whether the run holds each record that it cites."""
         texts = f"{self.build}\n{self.gain}\n{self.time}"
-        cited = (citation.partition(":")[0] for _, _, citation in citations(texts))
-        return all(results.get(name) is not None for name in cited)
+        cited = [citation.partition(":")[0] for _, _, citation in citations(texts)]
+        named = [*cited, *_CONFIRMED.findall(texts)]
+        return all(results.get(name) is not None for name in named)
 
     def applies(self, results: Results) -> bool:
         """Whether the records support it, and the run holds what it cites."""
@@ -108,8 +118,10 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
 def decision_table(cases: Sequence[Case], results: Results) -> str:
     """Markdown table: case, what to build, gain, milliseconds, section.
 
-    A case that this run did not measure is named below the table.
+    A gain that Holm's method confirms is marked, and a note below the table says so. A
+    case that this run did not measure is named there.
     """
+    sure = confirmed(results)
     rows, missing = [], []
     for case in cases:
         chosen = next((x for x in case.options if x.applies(results)), None)
@@ -119,7 +131,9 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
         cells = (case.case, chosen.build, chosen.gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
     left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
-    lines = "\n".join(rows)
+    table = "\n".join(rows)
+    lines = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), table)
+    note = (_NOTE if _MARK in lines else _NONE) if _CONFIRMED.search(table) else ""
     return f"""\
 :::{{div}} decisions
 
@@ -128,7 +142,23 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
 {lines}
 
 :::
+
+{note}
 {left}"""
+
+
+def confirmed(results: Results) -> frozenset[str]:
+    """Names of the run's p-values that stand after Holm's correction for all of them.
+
+    They are the confirmatory family, the records whose names begin with `p_`.
+    """
+    p_values = {
+        f"{key}.{name}": found["value"]
+        for key, records in results.records.items()
+        for name, found in records.items()
+        if name.startswith("p_")
+    }
+    return frozenset(name for name, p in holm(p_values).items() if p <= _ERROR)
 
 
 def machine_table(
