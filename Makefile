@@ -119,7 +119,8 @@ plan: $(READY)
 	    --results "$$results"
 
 serve: data
-	$(PY) -m recsys_lib.serving.movielens --models "$(MODELS)" $(SERVE)
+	$(PY) -m recsys_lib.serving.dataset_service --dataset "$(DATASET)" \
+	    --models "$(MODELS)" $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

@@ -96,10 +96,17 @@ def _made(home: Path, make: Callable[[Path], object]) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class CachedArrays:
-    """Arrays, and the seconds that making them took."""
+    """Arrays from the cache, or made now.
+
+    Attributes:
+        arrays: What `make` returned.
+        seconds: That making them took, now or earlier.
+        is_new: Whether they were made now.
+    """
 
     arrays: tuple[npt.NDArray[Any], ...]
     seconds: float
+    is_new: bool = False
 
 
 def cache_arrays(
@@ -109,9 +116,11 @@ def cache_arrays(
 
     Arguments and errors as in `cache_files`, `timed`.
     """
+    made: list[Path] = []
 
     def save(folder: Path) -> None:
         began = time.monotonic()
+        made.append(folder)
         for i, array in enumerate(make()):
             np.save(folder / f"{i}.npy", np.asarray(array))
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
@@ -119,9 +128,8 @@ def cache_arrays(
     home = _cached(kind, _key(inputs, make, timed=True), save)
     seconds = json.loads((home / "seconds.json").read_text())
     n_arrays = len(list(home.glob("*.npy")))
-    return CachedArrays(
-        tuple(np.load(home / f"{i}.npy") for i in range(n_arrays)), seconds
-    )
+    arrays = tuple(np.load(home / f"{i}.npy") for i in range(n_arrays))
+    return CachedArrays(arrays, seconds, is_new=bool(made))
 
 
 def cache_folder() -> Path:

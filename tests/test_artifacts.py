@@ -206,6 +206,7 @@ def test_arrays_come_back_with_the_seconds_of_their_making(cache):
         assert [x.tolist() for x in found.arrays] == [[[1.5, 2.0]], [3]]
     assert again.seconds == first.seconds >= 0
     assert len(calls) == 1
+    assert (first.is_new, again.is_new) == (True, False)
     cache_arrays("vectors", ["y"], make)
     assert len(calls) == 2
 

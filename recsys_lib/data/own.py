@@ -33,13 +33,14 @@ _EVENT_STEMS = ("interactions", "inter", "events", "ratings", "reviews", "clicks
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 
-def load_dataset(folder: str | Path = "") -> Dataset:
+def load_dataset(folder: str | Path = "", *, whole: bool = False) -> Dataset:
     """Load the book's MovieLens, or a folder of the reader's data.
 
     Args:
         folder: Empty for the book's MovieLens. Otherwise tables as of
             `load_interactions`, or an official release of MovieLens. A larger data set
             is reduced to its 4,000 most rated items and 7,000 users at random.
+        whole: Neither reduce it nor ask for the sizes that measurements need.
 
     Returns:
         Of the reader's data, only users with an interaction.
@@ -57,13 +58,14 @@ def load_dataset(folder: str | Path = "") -> Dataset:
     """
     if not str(folder):
         return load_movielens()
+    fit = _as_it_is if whole else _fit_to_book
     path, columns = Path(folder), parse_columns(os.environ.get(COLUMNS, ""))
     found = sorted(path.iterdir()) if path.is_dir() else []
     names = {file.name for file in found}
     if names.intersection(RATING_FILES) and not names.intersection(_OWN_FILES):
-        return _fit_to_book(load_movielens(path))
+        return fit(load_movielens(path))
     if path.is_file() or _tables(found, _EVENT_STEMS) or _tables(found, _ITEM_STEMS):
-        return _fit_to_book(load_interactions(path, columns=columns))
+        return fit(load_interactions(path, columns=columns))
     raise FileNotFoundError(
         f"{path} must hold {' and '.join(_OWN_FILES)}, or MovieLens as published "
         f"({', '.join(RATING_FILES)}); got {', '.join(sorted(names)[:8]) or None}"
@@ -186,6 +188,10 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
     return frozenset(found)
+
+
+def _as_it_is(dataset: Dataset) -> Dataset:
+    return dataset
 
 
 def _fit_to_book(dataset: Dataset) -> Dataset:
