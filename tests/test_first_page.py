@@ -57,7 +57,7 @@ def test_the_first_option_that_the_records_support_is_shown() -> None:
 def test_a_case_without_its_records_is_named_below_the_table() -> None:
     readers = Results({"ch1": {}}, {**MACHINE, "dataset": "shop"})
     table = decision_table([Case("New items", [WITH])], readers)
-    assert "Not measured in this run: New items." in table
+    assert "Not measured in this run: New items (needs chapter 1)." in table
     assert "model" not in table
 
 

@@ -86,12 +86,17 @@ def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
         raise BookError(f"{path.name}: {error}") from error
 
 
-def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
-    """The figure of that name for the first page, if a chapter of the build drew it.
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as a chapter drew it: SVG, its alt text and its caption."""
 
-    Returns:
-        Files to stage: the page to include, and the picture that it shows.
-    """
+    svg: str
+    alt: str
+    caption: str
+
+
+def find_figure(runs: Mapping[Chapter, Run], name: str) -> Drawn | None:
+    """The figure of that name, if a chapter of the build drew it."""
     for chapter, run in runs.items():
         pairs = map(code_cells, (chapter.notebook, run.notebook))
         for cell, executed in zip(*pairs, strict=True):
@@ -99,20 +104,30 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
             if settings.get("figure", {}).get("name") != name:
                 continue
             pictures = [x.data.get(_SVG) for x in executed.outputs if "data" in x]
-            picture = next(filter(None, pictures), "")
             alt = " ".join(settings["image"]["alt"].split())
-            page = f"""\
+            svg = next(filter(None, pictures), "")
+            return Drawn(svg, alt, settings["figure"]["caption"])
+    return None
+
+
+def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
+    """The figure of that name for the first page, if a chapter of the build drew it.
+
+    Returns:
+        Files to stage: the page to include, and the picture that it shows.
+    """
+    if (drawn := find_figure(runs, name)) is None:
+        missing = "*The chapter with the headline figure is not in this build.*\n"
+        return {"headline": missing}
+    page = f"""\
 ```{{figure}} headline.svg
-:alt: {alt}
+:alt: {drawn.alt}
 :name: fig-headline
 
-{settings["figure"]["caption"]} As {{numref}}`{name}` in its section.
+{drawn.caption} As {{numref}}`{name}` in its section.
 ```
 """
-            return {"headline": page, "headline.svg": picture}
-    return {
-        "headline": "*The chapter with the headline figure is not in this build.*\n"
-    }
+    return {"headline": page, "headline.svg": drawn.svg}
 
 
 def decision_table(cases: Sequence[Case], results: Results) -> str:
@@ -126,7 +141,7 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
     for case in cases:
         chosen = next((x for x in case.options if x.applies(results)), None)
         if chosen is None:
-            missing.append(case.case)
+            missing.append(_unanswered(case, results))
             continue
         cells = (case.case, chosen.build, chosen.gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
@@ -145,6 +160,16 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
 
 {note}
 {left}"""
+
+
+def _unanswered(case: Case, results: Results) -> str:
+    """A case that no option answers, with the chapters that it lacks."""
+    texts = "".join(f"{x.build}{x.gain}{x.time}" for x in case.options)
+    keys = {citation.partition(".")[0] for _, _, citation in citations(texts)}
+    lacked = sorted(key[2:] for key in keys if not results.records.get(key))
+    return (
+        f"{case.case} (needs chapter {' and '.join(lacked)})" if lacked else case.case
+    )
 
 
 def confirmed(results: Results) -> frozenset[str]:
