@@ -42,8 +42,8 @@ export RECSYS_SKIP_BAD_ROWS := $(SKIP_BAD_ROWS)
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book compare record test fuzz check bench plan serve picture
-.PHONY: lab clean
+.PHONY: FORCE help setup data book report compare record test fuzz check bench plan serve picture
+.PHONY: lab clean clean-cache
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -53,6 +53,7 @@ help:
 	@echo "            SKIP_BAD_ROWS=1: bad rows are left out, counted and listed"
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
+	@echo "make report  what to build on your DATASET= and MODELS=, in minutes: one page"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
@@ -62,10 +63,12 @@ help:
 	@echo "make plan   what to build for a latency objective   P99_MS=20 ITEMS=1000000"
 	@echo "            QPS=200 CASE=search|history|new-items   JSON=1, by the last book"
 	@echo "            (DATASET=, MODELS=) or RESULTS=<folder>"
-	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   MODELS=folder"
+	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   DATASET=folder"
+	@echo "            MODELS=folder: your items' ids and titles, your encoder"
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
 	@echo "make clean  drop _build; data and environment stay"
+	@echo "make clean-cache  drop models and vectors of the cache, unused for 30 days"
 
 setup: $(READY)
 
@@ -86,6 +89,11 @@ book: $(READY)
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
+
+report: $(READY)
+	@$(PY) -m book.pipeline report --profile $(PROFILE) --device $(DEVICE) \
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
+	    --models "$(MODELS)" --again "$(AGAIN)"
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \
@@ -128,7 +136,8 @@ plan: $(READY)
 	    --results "$$results"
 
 serve: data
-	$(PY) -m recsys_lib.serving.movielens --models "$(MODELS)" $(SERVE)
+	$(PY) -m recsys_lib.serving.dataset_service --dataset "$(DATASET)" \
+	    --models "$(MODELS)" $(SERVE)
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture
@@ -138,3 +147,6 @@ lab: data
 
 clean:
 	rm -rf _build
+
+clean-cache: $(READY)
+	@$(PY) -m recsys_lib.artifacts

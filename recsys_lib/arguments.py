@@ -1,6 +1,7 @@
 """Checks of arguments, and commands that end in a sentence instead of a trace."""
 
 import contextlib
+import math
 import operator
 import os
 import sys
@@ -32,6 +33,21 @@ def whole_number(name: str, value: SupportsIndex, *, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}; got {number}")
     return number
+
+
+def positive(name: str, value: float) -> float:
+    """Return a number that is above 0 and finite.
+
+    Raises:
+        ValueError: If it is not.
+
+    >>> positive("l2", 0)
+    Traceback (most recent call last):
+    ValueError: l2 must be positive and finite; got 0
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite; got {value}")
+    return value
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ artifact is never returned. A damaged one is made again. Two processes may make 
 artifact at the same time.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -65,6 +66,8 @@ def cache_files(
 def _cached(kind: str, key: str, make: Callable[[Path], object]) -> Path:
     home = cache_folder() / kind / key
     if _is_whole(home):
+        with contextlib.suppress(OSError):  # a cache of another user, for reading
+            os.utime(home)
         return home
     try:
         return _made(home, make)
@@ -93,10 +96,17 @@ def _made(home: Path, make: Callable[[Path], object]) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class CachedArrays:
-    """Arrays, and the seconds that making them took."""
+    """Arrays from the cache, or made now.
+
+    Attributes:
+        arrays: What `make` returned.
+        seconds: That making them took, now or earlier.
+        is_new: Whether they were made now.
+    """
 
     arrays: tuple[npt.NDArray[Any], ...]
     seconds: float
+    is_new: bool = False
 
 
 def cache_arrays(
@@ -106,9 +116,11 @@ def cache_arrays(
 
     Arguments and errors as in `cache_files`, `timed`.
     """
+    made: list[Path] = []
 
     def save(folder: Path) -> None:
         began = time.monotonic()
+        made.append(folder)
         for i, array in enumerate(make()):
             np.save(folder / f"{i}.npy", np.asarray(array))
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
@@ -116,15 +128,31 @@ def cache_arrays(
     home = _cached(kind, _key(inputs, make, timed=True), save)
     seconds = json.loads((home / "seconds.json").read_text())
     n_arrays = len(list(home.glob("*.npy")))
-    return CachedArrays(
-        tuple(np.load(home / f"{i}.npy") for i in range(n_arrays)), seconds
-    )
+    arrays = tuple(np.load(home / f"{i}.npy") for i in range(n_arrays))
+    return CachedArrays(arrays, seconds, is_new=bool(made))
 
 
 def cache_folder() -> Path:
     """Folder of the cache: $RECSYS_CACHE, or else ~/.cache/recsys_lib on Linux."""
     usual = user_cache_path("recsys_lib", appauthor=False)
     return Path(os.environ.get("RECSYS_CACHE") or usual).expanduser()
+
+
+def remove_unused(*, days: float = 30) -> int:
+    """Remove the artifacts that were neither made nor used for some days.
+
+    Changed code makes artifacts of its own, and does not find the old ones.
+
+    Returns:
+        The number of bytes that are free again.
+    """
+    entries = [x.parent for x in cache_folder().glob(f"*/*/{_LIST}")]
+    old = [x for x in entries if time.time() - x.stat().st_mtime > 86_400 * days]
+    files = [file for entry in old for file in entry.rglob("*") if file.is_file()]
+    n_bytes = sum(file.stat().st_size for file in files)
+    for entry in old:
+        shutil.rmtree(entry)
+    return n_bytes
 
 
 def sha256_of(file: Path) -> str:
@@ -185,3 +213,9 @@ def _move(made: Path, home: Path) -> None:
     except OSError:  # another process was faster: fine, if its copy is whole
         if not _is_whole(home):
             raise
+
+
+if __name__ == "__main__":
+    print(
+        f"{cache_folder()}: {remove_unused() / 1e9:.1f} GB removed, unused for 30 days"
+    )

@@ -1,4 +1,5 @@
 import errno
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from recsys_lib.artifacts import (
     cache_files,
     cache_folder,
     hashes_of,
+    remove_unused,
 )
 from recsys_lib.machine import describe_machine
 
@@ -204,6 +206,7 @@ def test_arrays_come_back_with_the_seconds_of_their_making(cache):
         assert [x.tolist() for x in found.arrays] == [[[1.5, 2.0]], [3]]
     assert again.seconds == first.seconds >= 0
     assert len(calls) == 1
+    assert (first.is_new, again.is_new) == (True, False)
     cache_arrays("vectors", ["y"], make)
     assert len(calls) == 2
 
@@ -241,3 +244,15 @@ def test_another_error_of_what_is_made_is_passed_on(cache):
 def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch):
     monkeypatch.setenv("RECSYS_CACHE", "~/kept")
     assert cache_folder() == Path.home() / "kept"
+
+
+def test_what_nothing_used_for_long_is_removed(cache):
+    used, unused = (cache_files("models", [x], writes(x)) for x in ("used", "unused"))
+    foreign = cache / "photos" / "2020" / "a.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("not of the cache")
+    for folder in (used, unused, foreign.parent):
+        os.utime(folder, (0, 0))
+    cache_files("models", ["used"], writes("used"))
+    assert remove_unused() > len("unused")
+    assert (used.exists(), unused.exists(), foreign.exists()) == (True, False, True)

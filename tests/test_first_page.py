@@ -57,7 +57,7 @@ def test_the_first_option_that_the_records_support_is_shown() -> None:
 def test_a_case_without_its_records_is_named_below_the_table() -> None:
     readers = Results({"ch1": {}}, {**MACHINE, "dataset": "shop"})
     table = decision_table([Case("New items", [WITH])], readers)
-    assert "Not measured in this run: New items." in table
+    assert "Not measured in this run: New items (needs chapter 1)." in table
     assert "model" not in table
 
 
@@ -70,7 +70,9 @@ def test_a_record_that_the_book_lacks_is_an_error() -> None:
 def test_machines_stand_side_by_side() -> None:
     there = Results({"ch1": {}}, {**MACHINE, "gpu": "G", "date": "1", "recorded": "r"})
     table = machine_table({"one text": "ch1.a:.2f"}, HERE, {"r": there})
-    assert "| Median in ms | this run: A, 2 cores | r: A, 2 cores, G, 1 |" in table
+    assert (
+        "| Median in ms | this run: A, 2 cores, no GPU | r: A, 2 cores, G, 1 |" in table
+    )
     assert "| one text | 2.00 | – |" in table
     with pytest.raises(BookError, match=r"no record 'ch1\.c'"):
         machine_table({"one text": "ch1.c"}, HERE, {})
@@ -117,3 +119,26 @@ def test_the_headline_is_the_figure_of_its_chapter(tmp_path: Path) -> None:
     assert ":alt: A line rises.\n" in files["headline"]
     assert "It rises. As {numref}`fig-a` in its section." in files["headline"]
     assert headline({}, "fig-a").keys() == {"headline"}
+
+
+def p_of(value: float) -> dict[str, object]:
+    return {"value": value, "low": None, "high": None, "n": None, "unit": ""}
+
+
+def test_a_gain_is_marked_if_it_is_confirmed_among_all_comparisons() -> None:
+    gain = "{record}`ch1.a`{confirmed}`ch1.p_a`, {record}`ch1.b`{confirmed}`ch2.p_b`"
+    case = Case("New items", [Option("model", gain, "0", "[1](x)")])
+
+    def table(p_a: float, p_b: float) -> str:
+        records = {"ch1": {**HERE.records["ch1"], "p_a": p_of(p_a)}}
+        return decision_table(
+            [case], Results({**records, "ch2": {"p_b": p_of(p_b)}}, MACHINE)
+        )
+
+    marked = table(0.01, 0.2)
+    assert "| {record}`ch1.a`†, {record}`ch1.b` |" in marked
+    assert "† Confirmed by Holm's method" in marked
+    assert "†" not in table(0.03, 0.2)  # twice .03 is above .05
+    assert "No gain in this table is confirmed" in table(0.03, 0.2)
+    with pytest.raises(BookError, match=r"no record 'ch1\.p_a'"):
+        decision_table([case], HERE)

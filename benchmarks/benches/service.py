@@ -135,7 +135,11 @@ def start(name: str, stack: ExitStack) -> Service:
     items = load_movielens().items
     texts = items["text"].tolist()
     bodies = [{"text": str(x)} for x in np.random.default_rng(0).permutation(texts)]
-    command: list[str | Path] = [sys.executable, "-m", "recsys_lib.serving.movielens"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "recsys_lib.serving.dataset_service",
+    ]
     command += ["--port", "0"]
     if name != "own":
         catalogue = FOLDER / "catalogue.json"

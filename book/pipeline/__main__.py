@@ -18,6 +18,7 @@ from book.pipeline.build import (
     fetch,
     only_one,
     prepare,
+    report,
     select_chapters,
 )
 from book.pipeline.chapters import BookError
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         "--strict", action="store_true", help="a verdict that falls stops the build"
     )
     verbs.add_parser(
+        "report", help="print the first page alone, in minutes", parents=[runner]
+    )
+    verbs.add_parser(
         "results", help="print the folder of a book's results", parents=[reader]
     )
     verbs.add_parser("check", help="check the prose without running anything")
@@ -107,6 +111,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             _run(chosen, root)
         case "build":
             _build(chosen, root)
+        case "report":
+            _report(chosen, root)
         case "results":
             own = edition_of(_named(chosen))
             print(edition.output_folder(Path("_build"), own) / "results")
@@ -181,6 +187,19 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     for line in _findings(fell, order.parameters):
         print(line)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
+
+
+def _report(chosen: argparse.Namespace, root: Path) -> None:
+    began = time.perf_counter()
+    order = _order(chosen)
+    own = edition_of(order.parameters)
+    fetch()
+    if own and own.data:
+        print(f"{own.data.name}: {edition.described(own.data)}")
+    folder = edition.output_folder(Path("_build"), own)
+    with only_one(folder):
+        page = report(root, root / folder, order)
+    print(f"The report is ready after {time.perf_counter() - began:.0f} s: open {page}")
 
 
 def _findings(fell: Sequence[Judgement], parameters: Mapping[str, object]) -> list[str]:

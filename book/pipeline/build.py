@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.printing.first_page import (
     decision_table,
+    find_figure,
     headline,
     load_cases,
     machine_table,
@@ -17,6 +19,7 @@ from book.pipeline.printing.first_page import (
 from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
 from book.pipeline.printing.provenance import provenance
 from book.pipeline.printing.render import digest, is_printed, render, swap
+from book.pipeline.printing.report import Report, write_report
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
     Claim,
@@ -27,11 +30,11 @@ from book.pipeline.records.claims import (
     load_claims,
     timed_in,
 )
-from book.pipeline.records.compare import judge_recorded
+from book.pipeline.records.compare import judge_recorded, machine_line
 from book.pipeline.results import Results
 from book.pipeline.running import edition
 from book.pipeline.running.edition import Edition, edition_of
-from book.pipeline.running.execute import Run
+from book.pipeline.running.execute import Run, write_atomically
 from book.pipeline.running.fetch import fetch_data
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import cache_folder
@@ -43,6 +46,7 @@ from recsys_lib.machine import describe_machine
 RECORDED = "book/results"
 DECISIONS = "book/decisions.yml"
 HEADLINE = "fig-ch1-buys-and-costs"  # on the first page, too
+REPORTED = frozenset({"01", "03"})  # of `make report`: four minutes on two cores
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,51 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     measured.results.save(build_folder / "results.new")
     swap(build_folder / "results.new", build_folder / "results")
     return html / "index.html", fell
+
+
+def report(root: Path, folder: Path, order: Order) -> Path:
+    """Run the chapters that the first page needs most, and print that page alone.
+
+    Args:
+        root: Of the project.
+        folder: Where the page is written.
+        order: As of `build`; without chapters, `REPORTED` are run.
+
+    Returns:
+        The page, one HTML file.
+
+    Raises:
+        BookError: Naming what must be repaired.
+    """
+    began = time.perf_counter()
+    own = edition_of(order.parameters)
+    chapters = select_chapters(root, order.selected or REPORTED, own)
+    measured = _measure(root, order, chapters, check(root))
+    cases, _ = load_cases(root / DECISIONS)
+    said = Report(
+        title=f"What to build: {own.name if own else 'the book and its data'}",
+        about=_about(measured, own, time.perf_counter() - began),
+        figure=find_figure(measured.runs, HEADLINE),
+    )
+    page = folder / "report.html"
+    intro = (root / "book/intro.md").read_text()
+    write_atomically(page, write_report(said, cases, measured.results, intro))
+    return page
+
+
+def _about(measured: _Measured, own: Edition | None, seconds: float) -> str:
+    """What the report was made of: data, models, machine, chapters."""
+    facts = measured.results.facts
+    numbers = " and ".join(str(int(c.number)) for c in measured.runs)
+    lines = [edition.described(own.data)] if own and own.data else []
+    lines += [edition.described_models(own)] if own and own.models else []
+    lines.append(
+        f"Measured by chapters {numbers} in the profile {facts['profile']}, on "
+        f"{machine_line(measured.results)}, in {seconds:,.0f} s. A gain stands with "
+        f"its 95 % interval; a time is the median of one request. `make book` with the "
+        f"same options prints every table and figure behind these numbers."
+    )
+    return "\n\n".join(lines)
 
 
 def _measure(

@@ -137,7 +137,7 @@ def _vectors(encoder: Encoder, tokens: Tokens) -> torch.Tensor:
     """Embed as `Encoder.encode` does, with the graph that gradients need."""
     hidden = _run(encoder, tokens).last_hidden_state
     mask = torch.from_numpy(tokens.mask).to(hidden.device)
-    return pool_tensors(hidden, mask, encoder.pooling)
+    return pool_tensors(hidden, mask, encoder.pooling, encoder.layers)
 
 
 def _run(

@@ -34,7 +34,7 @@ from tokenizers import Tokenizer
 from recsys_lib.arrays import Float32Array
 from recsys_lib.artifacts import cache_files, sha256_of
 from recsys_lib.embeddings.pretrained import minilm_folder
-from recsys_lib.embeddings.recipe import Role
+from recsys_lib.embeddings.recipe import Role, check_role
 from recsys_lib.embeddings.static import StaticEncoder
 from recsys_lib.embeddings.tokens import strings
 from recsys_lib.extras import needs
@@ -240,9 +240,7 @@ class E5Encoder:
             TypeError: If not given a sequence of str.
             ValueError: If the role is unknown.
         """
-        if role not in ("query", "document", None):
-            wanted = 'role must be "query", "document" or None'
-            raise ValueError(f"{wanted}; got {role!r}")
+        check_role(role)
         given = [text.replace("\0", " ") for text in strings(texts)]  # ends a C string
         vectors = self.model.encode(given, is_query=role == "query")
         return np.asarray(vectors, dtype=np.float32)

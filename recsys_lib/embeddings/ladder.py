@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys_lib.arrays import Float32Array
-from recsys_lib.artifacts import cache_arrays
 from recsys_lib.embeddings import carried
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.own import OwnModel, find_models
 from recsys_lib.embeddings.pretrained import MINILM_SHA256
 from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.static import StaticEncoder
+from recsys_lib.embeddings.stored import stored_vectors
 from recsys_lib.embeddings.transformer import Encoder
 
 
@@ -48,16 +48,7 @@ class Rung:
         Returns:
             (n, dim) unit vectors.
         """
-        how = [getattr(self.encoder, x, "") for x in ("engine", "precision")]
-        different = list(dict.fromkeys(texts))
-        inputs = [self.identity, *how, role, different]
-
-        def encode() -> list[Float32Array]:
-            return [self.encoder.encode(different, role=role)]
-
-        vectors: Float32Array = cache_arrays("ladder", inputs, encode).arrays[0]
-        place = {text: i for i, text in enumerate(different)}
-        return vectors[[place[text] for text in texts]]
+        return stored_vectors(self.encoder, self.identity, texts, role=role).vectors
 
 
 def load_ladder(

@@ -67,11 +67,19 @@ class Prompts:
         Raises:
             ValueError: If it is no role.
         """
-        if role is None:
-            return self.default
-        if role not in ("query", "document"):
-            raise ValueError(f'role must be "query", "document" or None; got {role!r}')
-        return self.query if role == "query" else self.document
+        check_role(role)
+        of_role = {"query": self.query, "document": self.document, None: self.default}
+        return of_role[role]
+
+
+def check_role(role: Role | None) -> None:
+    """Refuse what is no role of a text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if role not in ("query", "document", None):
+        raise ValueError(f'role must be "query", "document" or None; got {role!r}')
 
 
 @dataclass(frozen=True, eq=False)

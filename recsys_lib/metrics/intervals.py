@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.arrays import Float64Array, IntArray
 
 Statistic = Literal["mean", "median"] | Callable[..., Any]
@@ -69,6 +70,7 @@ def bootstrap_interval(
         seed: Of the resampling.
 
     Raises:
+        TypeError: If `n_resamples` is no whole number.
         ValueError: If values are empty, not one-dimensional or not finite, the
             statistic is unknown or not finite, or `n_resamples` is below 1.
 
@@ -85,8 +87,7 @@ def bootstrap_interval(
             sample, compute = _sized_units(sample, units)
         else:
             sample = unit_means(sample, units)
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1; got {n_resamples}")
+    whole_number("n_resamples", n_resamples)
     value, n = float(compute(sample, axis=0)), len(sample)
     constant = np.all(sample == sample[0])  # exact: resamples would add rounding
     resampled = [value] if constant else _resampled(sample, compute, n_resamples, seed)

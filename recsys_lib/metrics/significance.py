@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from recsys_lib.arguments import whole_number
 from recsys_lib.metrics.intervals import (
     LEVEL,
     Interval,
@@ -49,6 +50,7 @@ def paired_p(
         In (0, 1].
 
     Raises:
+        TypeError: If `n_flips` is no whole number.
         ValueError: As `paired_interval` does, or if `n_flips` is below 1.
 
     Source: Smucker, Allan & Carterette, CIKM 2007, doi:10.1145/1321440.1321528.
@@ -56,8 +58,7 @@ def paired_p(
     >>> paired_p([1.0, 1.0], [0.0, 0.0]) > 0.4  # two pairs: half of the draws agree
     True
     """
-    if n_flips < 1:
-        raise ValueError(f"n_flips must be at least 1; got {n_flips}")
+    whole_number("n_flips", n_flips)
     gain = differences(a, b)
     if units is not None:
         gain = unit_sums(gain, units)[0] if by_size else unit_means(gain, units)

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from recsys_lib.arguments import positive
 from recsys_lib.arrays import Float64Array
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.models.history_model import ItemToItem, checked_features, item_gram
@@ -131,6 +132,5 @@ def ridge_inverse(gram: Float64Array, *, l2: float) -> Float64Array:
     Raises:
         ValueError: If l2 is not positive and finite.
     """
-    if not 0 < l2 < np.inf:
-        raise ValueError(f"l2 must be positive and finite; got {l2}")
+    positive("l2", l2)
     return np.asarray(np.linalg.inv(gram + l2 * np.eye(len(gram))))

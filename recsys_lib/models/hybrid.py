@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 
+from recsys_lib.arguments import positive
 from recsys_lib.arrays import Float64Array, FloatArray
 from recsys_lib.models.history_model import (
     HistoryModel,
@@ -78,8 +79,7 @@ def place_cold_items(
     table = checked_features(features, len(is_cold))
     if is_cold.all():
         raise ValueError(f"an item must be warm; got {len(is_cold)} cold ones")
-    if not 0 < l2 < np.inf:
-        raise ValueError(f"l2 must be positive and finite; got {l2}")
+    positive("l2", l2)
     ridge = Ridge(alpha=l2).fit(table[~is_cold], known[~is_cold])
     predicted = ridge.predict(table).reshape(known.shape)
     return np.where(is_cold[:, None], predicted, known)

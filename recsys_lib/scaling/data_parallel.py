@@ -5,7 +5,6 @@ takes the step that one process with the whole batch would take (Li et al., VLDB
 arXiv 2006.15704).
 """
 
-import copy
 import time
 from dataclasses import dataclass
 
@@ -97,7 +96,6 @@ def _measure(process: int, training: Training, repeats: int) -> TrainingTimes:
     to = process_device()
     rows = torch.randn(2, training.batch, training.dim).to(to)
     alone, together = (_Trained(_stack(training).to(to)) for _ in range(2))
-    together.model.load_state_dict(copy.deepcopy(alone.model.state_dict()))
     mine = own_part(rows, dim=1)
 
     def whole_batch() -> None:

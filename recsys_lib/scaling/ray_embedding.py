@@ -66,7 +66,7 @@ def embed_catalogue(
     part_size: int = 256,
     batch_size: int = 8,
 ) -> EmbedReport:
-    """Embed the items that the folder lacks.
+    """Embed the items that the folder lacks, their texts as documents.
 
     Args:
         ids: (n_items,) different ids.
@@ -148,7 +148,9 @@ class _Worker:
         lengths = [len(text) for text in texts]
         batches = [*length_batches(lengths, Batching(self._batch_size))]
         encode = self._encoder.encode
-        parts = [encode([texts[i] for i in batch]) for batch in batches]
+        parts = [
+            encode([texts[i] for i in batch], role="document") for batch in batches
+        ]
         vectors = np.concatenate(parts).astype(np.float32)
         return vectors[np.argsort([i for batch in batches for i in batch])]
 

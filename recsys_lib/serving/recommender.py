@@ -5,7 +5,7 @@ The encoder may be any `TextEncoder`, a `CachedEncoder` too. The models may be a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -35,11 +35,13 @@ class Recommendation:
         scores: One per item, descending: cosines for a text; for a history, on the
             scale of its model.
         unknown: Ids of the history that are not in the catalogue and were ignored.
+        titles: One per item; empty if the recommender has none.
     """
 
     items: list[str]
     scores: list[float]
     unknown: list[str]
+    titles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,10 @@ class Recommender:
         history_model: Scores histories, given as (n_users, n_items) of ones.
         cold_model: Scores empty histories, for example by popularity; None for
             ``history_model``.
+        titles: (n_items,) names of the items for people; None to answer with ids alone.
 
     Raises:
-        ValueError: If there is no item, or an id repeats.
+        ValueError: If there is no item, an id repeats, or titles are not one per item.
     """
 
     item_ids: Sequence[str]
@@ -63,12 +66,16 @@ class Recommender:
     index: VectorIndex
     history_model: HistoryModel
     cold_model: HistoryModel | None = None
+    titles: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         n_items, n_ids = len(self.item_ids), len(set(self.item_ids))
         if not n_items or n_ids < n_items:
             got = f"got {n_items} items with {n_ids} ids"
             raise ValueError(f"item_ids must be one or more, all different; {got}")
+        if self.titles is not None and len(self.titles) != n_items:
+            got = f"got {len(self.titles)} for {n_items} items"
+            raise ValueError(f"titles must be one per item; {got}")
 
     def recommend_texts(self, texts: Sequence[str], k: int) -> list[Recommendation]:
         """Find the k items nearest to each text.
@@ -137,12 +144,13 @@ class Recommender:
         self, best: TopN, unknown: Sequence[list[str]]
     ) -> list[Recommendation]:
         rows = zip(best.items.tolist(), best.scores.tolist(), unknown, strict=True)
-        ids = self.item_ids
+        ids, names = self.item_ids, self.titles
         return [
             Recommendation(
                 [ids[code] for code in codes if code >= 0],
                 [score for code, score in zip(codes, scores, strict=True) if code >= 0],
                 missing,
+                [names[code] for code in codes if code >= 0] if names else [],
             )
             for codes, scores, missing in rows
         ]

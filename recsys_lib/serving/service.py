@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -102,6 +102,7 @@ def create_app(
     max_batch: int = 32,
     max_queue: int = 256,
     deadline_ms: float = 1000.0,
+    catalogue: Container[str] | None = None,
 ) -> FastAPI:
     """Make the HTTP service of one recommender.
 
@@ -114,6 +115,8 @@ def create_app(
         max_batch: As in `Batcher`.
         max_queue: As in `Batcher`.
         deadline_ms: As in `Batcher`.
+        catalogue: The ids of the items. A history without any of them gets status 422
+            in place of an answer by popularity; None for no such check.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -140,7 +143,7 @@ def create_app(
     app = FastAPI(title="Recommender", lifespan=lifespan)
     app.state.ready = False
     app.router.route_class = _BareRoute
-    _add_recommend(app, batcher, metrics)
+    _add_recommend(app, batcher, metrics, catalogue)
     _add_probes(app, metrics)
     return app
 
@@ -188,22 +191,34 @@ class _BareRoute(APIRoute):
         return handler
 
 
-def _add_recommend(app: FastAPI, batcher: Answers, metrics: Metrics) -> None:
+def _add_recommend(
+    app: FastAPI,
+    batcher: Answers,
+    metrics: Metrics,
+    catalogue: Container[str] | None,
+) -> None:
     @app.post("/recommend", openapi_extra=_REQUEST, responses=_RESPONSES)
     async def recommend(request: Request) -> Response:
         """Recommend items for a text or a history, best first."""
         start = time.perf_counter()
-        response = await _response(request, batcher, metrics)
+        response = await _response(request, batcher, metrics, catalogue)
         metrics.requests.labels(response.status_code).inc()
         if response.status_code == 200:
             metrics.latency_s.observe(time.perf_counter() - start)
         return response
 
 
-async def _response(request: Request, batcher: Answers, metrics: Metrics) -> Response:
+async def _response(
+    request: Request,
+    batcher: Answers,
+    metrics: Metrics,
+    catalogue: Container[str] | None,
+) -> Response:
     try:
         body = await _body(request)
         query = Query.model_validate_json(body)
+        if _is_foreign(query.history, catalogue):
+            return _problem(422, _foreign(query.history))
         return Response(await batcher.submit(query), media_type="application/json")
     except ValidationError as error:
         faults = error.errors(
@@ -221,6 +236,20 @@ async def _response(request: Request, batcher: Answers, metrics: Metrics) -> Res
     except BatchFailed as error:
         logging.getLogger(__name__).exception("a batch failed", exc_info=error)
         return _problem(500, "the recommendation could not be computed")
+
+
+def _is_foreign(history: Sequence[str], catalogue: Container[str] | None) -> bool:
+    """Whether a history has items, and none of them is in the catalogue."""
+    if catalogue is None or not history:
+        return False
+    return not any(item in catalogue for item in history)
+
+
+def _foreign(history: Sequence[str]) -> list[dict[str, Any]]:
+    """The fault of such a history, in the form of pydantic's."""
+    few = ", ".join(repr(item) for item in history[:5])
+    wanted = "at least one id must be in the catalogue, or the history empty"
+    return [{"type": "unknown", "loc": ["history"], "msg": f"{wanted}; got {few}"}]
 
 
 async def _body(request: Request) -> bytes:
@@ -241,7 +270,8 @@ def _problem(
 
 def _json(found: Recommendation, k: int) -> bytes:
     best = {"items": found.items[:k], "scores": found.scores[:k]}
-    return to_json({**best, "unknown": found.unknown})
+    named = {"titles": found.titles[:k]} if found.titles else {}
+    return to_json({**best, **named, "unknown": found.unknown})
 
 
 def _add_probes(app: FastAPI, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from recsys_lib.compression.importance import (
     unit_importance,
 )
 from recsys_lib.compression.pruning import remove_heads
+from recsys_lib.embeddings.pooling import Dense
 from recsys_lib.embeddings.random_bert import random_encoder
 
 TEXTS = ["Toy Story (1995)", "", "a long film about the sea, whales, and revenge", "Up"]
@@ -73,6 +74,13 @@ def test_what_hands_nothing_on_scores_nothing(tiny):
     assert head_importance(deaf, TEXTS)[1, 0] == 0
     assert unit_importance(deaf, TEXTS)[0, 3] == 0
     assert np.count_nonzero(head_importance(deaf, TEXTS)) == LAYERS * HEADS - 1
+
+
+def test_a_dense_layer_is_part_of_the_vector(tiny):
+    constant = Dense(np.zeros((3, DIM), np.float32), np.ones(3, np.float32))
+    ended = replace(tiny, layers=(constant,))
+    assert not head_importance(ended, TEXTS).any()
+    assert head_importance(tiny, TEXTS).any()
 
 
 def test_layers_score_how_far_they_turn_each_token(tiny):

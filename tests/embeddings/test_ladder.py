@@ -35,12 +35,12 @@ def test_what_was_read_is_kept(
     rungs = {rung.key: rung for rung in load_ladder(f"'{tiny_folder}'")[0]}
     own = rungs["own_1"]
     first = own.read(TEXTS, role="query")
-    assert len(list((cache_folder() / "ladder").iterdir())) == 1
+    assert len(list((cache_folder() / "vectors").iterdir())) == 1
     assert np.array_equal(own.read(TEXTS, role="query"), first)
     twice = own.read([*TEXTS, TEXTS[0]], role="query")
     assert np.array_equal(twice, first[[0, 1, 2, 0]])
     own.read(TEXTS, role="document")
-    assert len(list((cache_folder() / "ladder").iterdir())) == 2
+    assert len(list((cache_folder() / "vectors").iterdir())) == 2
 
 
 def test_a_rung_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from recsys_lib.embeddings.own import (
     shorter,
 )
 from recsys_lib.embeddings.tokens import load_tokenizer
-from recsys_lib.serving import movielens
+from recsys_lib.serving import dataset_service
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["a film about a toy", "", "space opera"]
@@ -203,7 +203,7 @@ def test_an_id_needs_a_network_and_a_model(
 def test_the_service_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["serve", "--models", "/no/such/folder"])
     with pytest.raises(SystemExit, match="there is no folder /no/such/folder"):
-        movielens.main()
+        dataset_service.main()
 
 
 AFTER = """\

@@ -103,6 +103,11 @@ def test_refuses(values, options, message):
         bootstrap_interval(values, **options)
 
 
+def test_refuses_a_part_of_a_resample():
+    with pytest.raises(TypeError, match="n_resamples must be a whole number"):
+        bootstrap_interval([1.0], n_resamples=2.5)
+
+
 def test_refuses_what_does_not_pair_up():
     with pytest.raises(ValueError, match="must pair up"):
         paired_interval([1.0, 2.0], [1.0])

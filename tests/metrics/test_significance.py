@@ -37,6 +37,8 @@ def test_randomisation_p_of_equal_and_of_repeated_pairs():
     assert 0 < once < 0.01
     with pytest.raises(ValueError, match="n_flips must be at least 1"):
         paired_p(gain, zero, n_flips=0)
+    with pytest.raises(TypeError, match="n_flips must be a whole number"):
+        paired_p(gain, zero, n_flips=2.5)
 
 
 def test_interval_of_draws_is_wider_than_of_independent_values():

@@ -18,7 +18,8 @@ def encoder_that(*, dies_at="", raises_at="", seconds=0.0, log=None):
     """Vectors (number, number squared); dies on a text the first time, or raises."""
 
     class Numbers:
-        def encode(self, texts):
+        def encode(self, texts, *, role):
+            assert role == "document"
             time.sleep(seconds)
             if dies_at in texts and not log.exists():
                 log.touch()

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from recsys_lib.embeddings.engines.openvino import BUCKETS
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import load_tokenizer, token_ids
-from recsys_lib.serving.movielens import main
+from recsys_lib.serving.dataset_service import main
 from recsys_lib.serving.recommender import Recommendation
 from recsys_lib.serving.service import MAX_BODY_BYTES, Query, answer, create_app
 
@@ -249,7 +249,7 @@ def test_no_other_path_is_offered():
 def test_wrong_options_end_the_command_before_anything_is_loaded(
     monkeypatch, capsys, options, said
 ):
-    monkeypatch.setattr("recsys_lib.serving.movielens.load_movielens", None)
+    monkeypatch.setattr("recsys_lib.serving.dataset_service.load_dataset", None)
     monkeypatch.setattr(sys, "argv", ["service", *options])
     with pytest.raises(SystemExit, match="2"):
         main()
@@ -257,7 +257,7 @@ def test_wrong_options_end_the_command_before_anything_is_loaded(
 
 
 def test_an_address_in_use_ends_the_command_before_anything_is_loaded(monkeypatch):
-    monkeypatch.setattr("recsys_lib.serving.movielens.load_movielens", None)
+    monkeypatch.setattr("recsys_lib.serving.dataset_service.load_dataset", None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         monkeypatch.setattr(sys, "argv", ["service", "--port", port])

@@ -1,19 +1,27 @@
 """What the first page takes from the records: the decision table and the machines."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, code_cells
 from book.pipeline.printing.prose import citations
 from book.pipeline.records.claims import holds
+from book.pipeline.records.compare import machine_line
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
+from recsys_lib.metrics.significance import holm
 
 _SVG = "image/svg+xml"
+_CONFIRMED = re.compile(r"\{confirmed\}`([^`]+)`")
+_ERROR = 0.05  # probability of one or more false confirmations
+_MARK = "†"
+_FAMILY = "Holm's method for all confirmatory comparisons of this run"
+_NOTE = f"† Confirmed by {_FAMILY} ([7.1](sec-7-1)). Gains without it are exploratory."
+_NONE = f"No gain in this table is confirmed by {_FAMILY} ([7.1](sec-7-1))."
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Option:
 
     Attributes:
         build: The advice.
-        gain: What it gains, with citations of records.
+        gain: What it gains, with citations of records; {confirmed}`ch1.p_name` after a
+            gain marks it if that p-value is confirmed.
         time: What it costs in a request, with citations.
         where: Link to the section.
         when: Rule over records, as of a claim; empty for the advice that remains.
@@ -37,8 +46,9 @@ class Option:
     def is_measured(self, results: Results) -> bool:
         """Whether the run holds each record that it cites."""
         texts = f"{self.build}\n{self.gain}\n{self.time}"
-        cited = (citation.partition(":")[0] for _, _, citation in citations(texts))
-        return all(results.get(name) is not None for name in cited)
+        cited = [citation.partition(":")[0] for _, _, citation in citations(texts)]
+        named = [*cited, *_CONFIRMED.findall(texts)]
+        return all(results.get(name) is not None for name in named)
 
     def applies(self, results: Results) -> bool:
         """Whether the records support it, and the run holds what it cites."""
@@ -76,12 +86,17 @@ def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
         raise BookError(f"{path.name}: {error}") from error
 
 
-def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
-    """The figure of that name for the first page, if a chapter of the build drew it.
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as a chapter drew it: SVG, its alt text and its caption."""
 
-    Returns:
-        Files to stage: the page to include, and the picture that it shows.
-    """
+    svg: str
+    alt: str
+    caption: str
+
+
+def find_figure(runs: Mapping[Chapter, Run], name: str) -> Drawn | None:
+    """The figure of that name, if a chapter of the build drew it."""
     for chapter, run in runs.items():
         pairs = map(code_cells, (chapter.notebook, run.notebook))
         for cell, executed in zip(*pairs, strict=True):
@@ -89,37 +104,51 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
             if settings.get("figure", {}).get("name") != name:
                 continue
             pictures = [x.data.get(_SVG) for x in executed.outputs if "data" in x]
-            picture = next(filter(None, pictures), "")
             alt = " ".join(settings["image"]["alt"].split())
-            page = f"""\
+            svg = next(filter(None, pictures), "")
+            return Drawn(svg, alt, settings["figure"]["caption"])
+    return None
+
+
+def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
+    """The figure of that name for the first page, if a chapter of the build drew it.
+
+    Returns:
+        Files to stage: the page to include, and the picture that it shows.
+    """
+    if (drawn := find_figure(runs, name)) is None:
+        missing = "*The chapter with the headline figure is not in this build.*\n"
+        return {"headline": missing}
+    page = f"""\
 ```{{figure}} headline.svg
-:alt: {alt}
+:alt: {drawn.alt}
 :name: fig-headline
 
-{settings["figure"]["caption"]} As {{numref}}`{name}` in its section.
+{drawn.caption} As {{numref}}`{name}` in its section.
 ```
 """
-            return {"headline": page, "headline.svg": picture}
-    return {
-        "headline": "*The chapter with the headline figure is not in this build.*\n"
-    }
+    return {"headline": page, "headline.svg": drawn.svg}
 
 
 def decision_table(cases: Sequence[Case], results: Results) -> str:
     """Markdown table: case, what to build, gain, milliseconds, section.
 
-    A case that this run did not measure is named below the table.
+    A gain that Holm's method confirms is marked, and a note below the table says so. A
+    case that this run did not measure is named there.
     """
+    sure = confirmed(results)
     rows, missing = [], []
     for case in cases:
         chosen = next((x for x in case.options if x.applies(results)), None)
         if chosen is None:
-            missing.append(case.case)
+            missing.append(_unanswered(case, results))
             continue
         cells = (case.case, chosen.build, chosen.gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
     left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
-    lines = "\n".join(rows)
+    table = "\n".join(rows)
+    lines = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), table)
+    note = (_NOTE if _MARK in lines else _NONE) if _CONFIRMED.search(table) else ""
     return f"""\
 :::{{div}} decisions
 
@@ -128,7 +157,33 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
 {lines}
 
 :::
+
+{note}
 {left}"""
+
+
+def _unanswered(case: Case, results: Results) -> str:
+    """A case that no option answers, with the chapters that it lacks."""
+    texts = "".join(f"{x.build}{x.gain}{x.time}" for x in case.options)
+    keys = {citation.partition(".")[0] for _, _, citation in citations(texts)}
+    lacked = sorted(key[2:] for key in keys if not results.records.get(key))
+    return (
+        f"{case.case} (needs chapter {' and '.join(lacked)})" if lacked else case.case
+    )
+
+
+def confirmed(results: Results) -> frozenset[str]:
+    """Names of the run's p-values that stand after Holm's correction for all of them.
+
+    They are the confirmatory family, the records whose names begin with `p_`.
+    """
+    p_values = {
+        f"{key}.{name}": found["value"]
+        for key, records in results.records.items()
+        for name, found in records.items()
+        if name.startswith("p_")
+    }
+    return frozenset(name for name, p in holm(p_values).items() if p <= _ERROR)
 
 
 def machine_table(
@@ -142,7 +197,7 @@ def machine_table(
         recorded: The recorded runs by name.
     """
     runs = {"this run": here, **recorded}
-    head = " | ".join(f"{name}: {_machine(run.facts)}" for name, run in runs.items())
+    head = " | ".join(f"{name}: {_dated(run)}" for name, run in runs.items())
     lines = [
         f"| {what} | {' | '.join(_shown(run, cited) for run in runs.values())} |"
         for what, cited in rows.items()
@@ -160,7 +215,6 @@ def _shown(run: Results, citation: str) -> str:
         raise
 
 
-def _machine(facts: Mapping[str, Any]) -> str:
-    gpu = f", {facts['gpu']}" if facts["gpu"] else ""
-    date = f", {facts['date']}" if "date" in facts else ""
-    return f"{facts['cpu']}, {facts['cores']} cores{gpu}{date}"
+def _dated(run: Results) -> str:
+    date = f", {run.facts['date']}" if "date" in run.facts else ""
+    return machine_line(run) + date

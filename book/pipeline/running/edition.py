@@ -188,7 +188,7 @@ def note(edition: Edition, chapters: Sequence[Chapter]) -> str:
     used += [f"your model: {names}"] if len(edition.models) == 1 else []
     lines = "\n".join(f"- {x}" for x in [*missing, left_out(chapters, edition)])
     own = [f"{described(edition.data)}\n"] if edition.data else []
-    own += [_models(edition)] if edition.models else []
+    own += [described_models(edition)] if edition.models else []
     return f"""\
 :::{{admonition}} This edition was run on {" and ".join(used)}
 :class: warning
@@ -226,7 +226,7 @@ def described(own: Dataset) -> str:
     )
 
 
-def _models(edition: Edition) -> str:
+def described_models(edition: Edition) -> str:
     """A line for each model: what it is, and how it was read."""
     lines = [
         f"- {model.name}: revision {model.revision}, "
