@@ -25,6 +25,8 @@ SMALLEST = {
     "items with interactions": 200,
     "interactions": 2000,
 }
+FEWEST_RETURNING = 20  # users, at each cut
+_CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 COLUMNS = "RECSYS_COLUMNS"  # environment: "user=customer item=sku", for `load_dataset`
 _OWN_FILES = ["interactions.csv", "items.csv"]
@@ -175,7 +177,8 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     Returns:
         "movielens", always: the published benchmark values are of other data;
         "metadata" if all items have the same genres or the same year;
-        "ratings" if no rating is below the median, so that no dislikes are known.
+        "ratings" if no rating is below the median, so that no dislikes are known;
+        "times" if fewer than 20 users have events on both sides of a cut in time.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
@@ -185,7 +188,18 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
+    times = dataset.interactions["timestamp"]
+    if min(_n_returning(dataset, times.quantile(x)) for x in _CUTS) < FEWEST_RETURNING:
+        found.add("times")
     return frozenset(found)
+
+
+def _n_returning(dataset: Dataset, cut: float) -> int:
+    """Number of users with events before a time, and at it or later."""
+    events = dataset.interactions
+    is_early = events["timestamp"] < cut
+    early, late = (events["user"][rows].unique() for rows in (is_early, ~is_early))
+    return len(np.intersect1d(early, late))
 
 
 def _fit_to_book(dataset: Dataset) -> Dataset:
