@@ -189,7 +189,10 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
     times = dataset.interactions["timestamp"]
-    if min(_n_returning(dataset, float(times.quantile(x))) for x in _CUTS) < FEWEST_RETURNING:
+    if (
+        min(_n_returning(dataset, float(times.quantile(x))) for x in _CUTS)
+        < FEWEST_RETURNING
+    ):
         found.add("times")
     return frozenset(found)
 
