@@ -188,19 +188,15 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
-    times = dataset.interactions["timestamp"]
-    if (
-        min(_n_returning(dataset, float(times.quantile(x))) for x in _CUTS)
-        < FEWEST_RETURNING
-    ):
+    if min(_n_returning(dataset, share) for share in _CUTS) < FEWEST_RETURNING:
         found.add("times")
     return frozenset(found)
 
 
-def _n_returning(dataset: Dataset, cut: float) -> int:
-    """Number of users with events before a time, and at it or later."""
+def _n_returning(dataset: Dataset, share: float) -> int:
+    """Number of users with events on both sides of a cut, after a share of the events."""
     events = dataset.interactions
-    is_early = events["timestamp"] < cut
+    is_early = events["timestamp"] < events["timestamp"].quantile(share)
     early, late = (events["user"][rows].unique() for rows in (is_early, ~is_early))
     return len(np.intersect1d(early, late))
 
