@@ -194,7 +194,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
 
 
 def _n_returning(dataset: Dataset, share: float) -> int:
-    """Number of users with events on both sides of a cut, after a share of the events."""
+    """Number of users with events before and after this share of all events."""
     events = dataset.interactions
     is_early = events["timestamp"] < events["timestamp"].quantile(share)
     early, late = (events["user"][rows].unique() for rows in (is_early, ~is_early))
