@@ -16,6 +16,7 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the liked ones, so no dislikes are known",
+    "times": "too few users come back later, so the age of a profile has no effect",
 }
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access

@@ -24,6 +24,8 @@ from recsys_lib.data.sampling import sample_items, sample_users
 from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
 
+FEWEST_RETURNING = 20  # users, at each cut
+_CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
 _TEXTS = ("text", "title", "features", "description")
@@ -306,7 +308,8 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     Returns:
         "movielens", always: the published benchmark values are of other data;
         "metadata" if all items have the same genres or the same year;
-        "ratings" if no rating is below `liked_from`, so that no dislikes are known.
+        "ratings" if no rating is below `liked_from`, so that no dislikes are known;
+        "times" if fewer than 20 users have events on both sides of a cut in time.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens']
@@ -316,7 +319,17 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
+    if min(_n_returning(dataset, share) for share in _CUTS) < FEWEST_RETURNING:
+        found.add("times")
     return frozenset(found)
+
+
+def _n_returning(dataset: Dataset, share: float) -> int:
+    """Number of users with events before and after this share of all events."""
+    events = dataset.interactions
+    is_early = events["timestamp"] < events["timestamp"].quantile(share)
+    early, late = (events["user"][rows].unique() for rows in (is_early, ~is_early))
+    return len(np.intersect1d(early, late))
 
 
 def _fit_to_book(dataset: Dataset) -> Dataset:

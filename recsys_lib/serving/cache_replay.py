@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from recsys_lib.arrays import Float64Array
+from recsys_lib.arrays import BoolArray, Float64Array
 from recsys_lib.extras import needs
 from recsys_lib.serving.caching import BufferPool
 
@@ -48,7 +48,28 @@ def replay_cache(
     >>> replay_cache(trace, size=2), replay_cache(trace, size=2, policy="belady")
     (0.2, 0.4)
     """
-    keys = np.asarray(trace).tolist() if isinstance(trace, np.ndarray) else list(trace)
+    keys = _keys(trace)
+    if not 0 <= warmup < len(keys):
+        bounds = f"warmup must be >= 0 and below the trace's {len(keys)} requests"
+        raise ValueError(f"{bounds}; got {warmup}")
+    return float(replay_hits(keys, size=size, policy=policy)[warmup:].mean())
+
+
+def replay_hits(
+    trace: Iterable[Any], *, size: int, policy: Policy = "lru"
+) -> BoolArray:
+    """Whether each request of a trace hits a cache; arguments as of `replay_cache`.
+
+    Returns:
+        (n,) in the order of the trace.
+
+    Raises:
+        ValueError: If size or policy is out of its range.
+
+    >>> replay_hits([1, 2, 1], size=2).tolist()
+    [False, False, True]
+    """
+    keys = _keys(trace)
     if size < 1 or policy not in POLICIES:
         raise ValueError(
             f"size must be >= 1, policy one of {list(POLICIES)}; "
@@ -56,10 +77,7 @@ def replay_cache(
         )
     if size < (least := SMALLEST.get(policy, 1)):
         raise ValueError(f"size must be >= {least} for {policy}; got {size}")
-    if not 0 <= warmup < len(keys):
-        bounds = f"warmup must be >= 0 and below the trace's {len(keys)} requests"
-        raise ValueError(f"{bounds}; got {warmup}")
-    return sum(_hits(keys, size, policy)[warmup:]) / (len(keys) - warmup)
+    return np.array(_hits(keys, size, policy), dtype=bool)
 
 
 def che_hit_ratio(popularity: ArrayLike, size: int) -> float:
@@ -132,6 +150,10 @@ def replay_pool(pool: BufferPool, arrival_s: ArrayLike, held_s: ArrayLike) -> fl
     for _, _, buffer in in_use:
         pool.release(buffer)
     return (pool.fresh - fresh_before) / arrivals.size
+
+
+def _keys(trace: Iterable[Any]) -> list[Any]:
+    return trace.tolist() if isinstance(trace, np.ndarray) else list(trace)
 
 
 def _hits(keys: list[Any], size: int, policy: Policy) -> list[bool]:

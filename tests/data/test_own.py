@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,16 @@ def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
     ratings = own.interactions.rating
     assert liked_from(own) == sorted(ratings)[len(ratings) // 2]
     unrated = load_dataset(made(tmp_path / "a", rated=False))
-    assert lacks(unrated) | {"bert"} == set(NEEDS)
+    assert lacks(unrated) | {"bert", "times"} == set(NEEDS)
+
+
+def test_no_user_comes_back_where_all_times_are_equal(shop: Path) -> None:
+    own = load_dataset(shop)
+    at_once = replace(own, interactions=own.interactions.assign(timestamp=10**9))
+    assert "times" in lacks(at_once)
+    each_once = own.interactions.assign(timestamp=own.interactions["user"] * 10**6)
+    assert "times" in lacks(replace(own, interactions=each_once))
+    assert "times" not in lacks(own)
 
 
 OWN = {

@@ -11,6 +11,7 @@ from recsys_lib.serving.cache_replay import (
     POLICIES,
     che_hit_ratio,
     replay_cache,
+    replay_hits,
     replay_pool,
 )
 from recsys_lib.serving.caching import BufferPool
@@ -181,3 +182,12 @@ def test_a_buffer_given_back_at_a_moment_serves_that_moment():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_hits_come_request_by_request():
+    trace = np.array([1, 2, 1, 3, 2, 1])
+    hits = replay_hits(trace, size=2)
+    assert hits.tolist() == [False, False, True, False, False, False]
+    assert hits[2:].mean() == replay_cache(trace, size=2, warmup=2)
+    with pytest.raises(ValueError, match="size must be >= 1"):
+        replay_hits(trace, size=0)
