@@ -16,7 +16,9 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the median, so no dislikes are known",
+    "reviews": "the data have no texts that their users wrote, such as reviews",
 }
+OF_THE_BOOK = frozenset({"reviews"})  # what the book's own data and model lack
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
@@ -36,7 +38,7 @@ class Chapter:
     """
 
     path: Path
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = OF_THE_BOOK
 
     @property
     def stem(self) -> str:
