@@ -14,7 +14,11 @@ import pytest
 from book.pipeline.__main__ import main
 from book.pipeline.build import only_one
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.printing.prose import bare_numerals, pictures_without_text
+from book.pipeline.printing.prose import (
+    bare_numerals,
+    pictures_without_text,
+    without_dead_links,
+)
 from book.pipeline.records.claims import (
     Claim,
     State,
@@ -510,6 +514,14 @@ def test_a_gpu_that_is_not_there_is_refused(
 )
 def test_bare_numerals(text: str, found: list[str]) -> None:
     assert [number for _, number in bare_numerals(text)] == found
+
+
+def test_links_to_chapters_that_are_left_out_become_text() -> None:
+    text = "[6.2](sec-6-2), [4.1](sec-4-1), {numref}`fig-ch6-a`, {numref}`fig-ch4-b`"
+    assert without_dead_links(text, ["ch6"]) == (
+        "6.2, [4.1](sec-4-1), a figure of chapter 6, {numref}`fig-ch4-b`"
+    )
+    assert without_dead_links(text, []) == text
 
 
 def test_pictures_need_a_text() -> None:

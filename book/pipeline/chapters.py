@@ -17,7 +17,9 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the liked ones, so no dislikes are known",
     "times": "too few users come back later, so the age of a profile has no effect",
+    "reviews": "the data have no texts that their users wrote, such as reviews",
 }
+OF_THE_BOOK = frozenset({"reviews"})  # what the book's own data and model lack
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
@@ -37,7 +39,7 @@ class Chapter:
     """
 
     path: Path
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = OF_THE_BOOK
 
     @property
     def stem(self) -> str:

@@ -59,6 +59,7 @@ def auc_interval(
     scores: npt.ArrayLike,
     *,
     baseline: npt.ArrayLike | None = None,
+    units: npt.ArrayLike | None = None,
 ) -> Interval:
     """95 % interval of the AUC, or of its gain over a baseline, by DeLong's method.
 
@@ -68,26 +69,44 @@ def auc_interval(
         labels: (n,) zeros and ones, both at least twice.
         scores: (n,) numbers.
         baseline: (n,) scores of another model for the same cases, optional.
+        units: (n,) the unit that each case belongs to, such as the user of a rating;
+            cases of one unit may depend on each other. None if each case is a unit.
 
     Raises:
-        ValueError: If a class has fewer than two cases, or as `auc` does.
+        ValueError: If a class has cases in fewer than two units, or as `auc` does.
 
-    Source: DeLong et al., Biometrics 44(3), 1988, doi 10.2307/2531595.
+    Source: DeLong et al., Biometrics 44(3), 1988, doi 10.2307/2531595; with units
+    Obuchowski, "Nonparametric analysis of clustered ROC curve data", Biometrics, 1997,
+    which is equal where each case is a unit.
 
     >>> auc_interval([0, 0, 1, 1], [1, 2, 3, 4])
     Interval(value=1.0, low=1.0, high=1.0, n=4)
     """
     positive, ranked = _checked_labels(labels, scores)
-    if min(positive.sum(), (~positive).sum()) < 2:
-        raise ValueError("each class must have two cases; got one")
+    named = np.arange(len(positive)) if units is None else np.asarray(units)
+    if named.shape != positive.shape:
+        raise ValueError(
+            f"units must name one for each case; got shapes {named.shape} and "
+            f"{positive.shape}"
+        )
+    _, places = np.unique(named, return_inverse=True)
+    sides = places[positive], places[~positive]
+    if min(len(np.unique(side)) for side in sides) < 2:
+        raise ValueError("each class must have cases in two units; got one")
     of_positives, of_negatives = _placements(positive, ranked)
     if baseline is not None:
         others = _placements(*_checked_labels(labels, baseline))
         of_positives, of_negatives = of_positives - others[0], of_negatives - others[1]
-    variance = sum(x.var(ddof=1) / len(x) for x in (of_positives, of_negatives))
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(variance))
-    value = float(of_positives.mean())
-    return Interval(value, value - half, value + half, len(positive))
+    value, n_units = float(of_positives.mean()), int(places.max()) + 1
+    sums = [  # (n_units,) of the deviations of each class, over the number of cases
+        np.bincount(side, x - value, minlength=n_units) / len(x)
+        for side, x in zip(sides, (of_positives, of_negatives), strict=True)
+    ]
+    seen = [len(np.unique(side)) for side in sides]
+    alone = sum(n / (n - 1) * (x @ x) for n, x in zip(seen, sums, strict=True))
+    variance = alone + 2 * n_units / (n_units - 1) * (sums[0] @ sums[1])
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(max(variance, 0)))
+    return Interval(value, value - half, value + half, n_units)
 
 
 def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:

@@ -87,11 +87,15 @@ def test_own_files_take_the_place_of_movielens(shop: Path, tmp_path: Path) -> No
 
 def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
     own = load_dataset(shop)
-    assert lacks(own) == {"movielens", "metadata"}
+    assert lacks(own) == {"movielens", "metadata", "reviews"}
     ratings = own.interactions.rating
     assert liked_from(own) == sorted(ratings)[len(ratings) // 2]
     unrated = load_dataset(made(tmp_path / "a", rated=False))
     assert lacks(unrated) | {"bert", "times"} == set(NEEDS)
+    events = own.interactions.assign(text="Warm.")
+    assert "reviews" not in lacks(replace(own, interactions=events))
+    few = events.assign(text=events.text.where(events.user < 19, ""))
+    assert "reviews" in lacks(replace(own, interactions=few))
 
 
 def test_no_user_comes_back_where_all_times_are_equal(shop: Path) -> None:
@@ -409,7 +413,7 @@ def test_chapters_without_the_parameter_are_left_out(
     other = small_text("load_movielens()", AFTER)
     chapters = [small_chapter(tmp_path, CHAPTER), small_chapter(tmp_path, other, 2)]
     (kept,) = fitting(chapters, own)
-    assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata"})
+    assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata", "reviews"})
     assert left_out(chapters, own) == "left out: chapter 2 needs MovieLens"
     told = note(own, chapters)
     assert "on your data: shop" in told

@@ -240,7 +240,7 @@ def test_data_and_models_make_one_edition(tiny_folder: Path, tmp_path: Path) -> 
     both = Edition(load_movielens(), (model,))
     assert both.name == f"ml-100k-with-{tiny_folder.name}"
     assert set(both.names) == {"dataset", "models"}
-    assert both.lacks == {"movielens"}
+    assert both.lacks == {"movielens", "reviews"}
     told = note(both, [])
     assert f"on your data: ml-100k and your model: {tiny_folder.name}" in told
     with pytest.raises(BookError, match="DATASET, MODELS: left out: chapter 1 takes"):
@@ -315,5 +315,6 @@ def _names(code: list[str]) -> Iterator[tuple[str, object]]:
 def test_no_cell_uses_what_a_part_that_is_left_out_defines(need: str) -> None:
     for chapter in find_chapters(ROOT / "chapters"):
         kept = Chapter(chapter.path, frozenset({need})).code
-        gone = [cell for cell in chapter.code if cell not in kept]
+        whole = Chapter(chapter.path, frozenset()).code
+        gone = [cell for cell in whole if cell not in kept]
         assert not (bound(gone) - bound(kept)) & used(kept), chapter.stem

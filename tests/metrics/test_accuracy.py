@@ -129,8 +129,42 @@ def test_auc_and_roc_refuse(metric, labels, scores, message):
         metric(labels, scores)
 
 
+def test_auc_interval_with_units_counts_repeats_once():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    scores = labels + 2 * rng.normal(size=60)
+    once = auc_interval(labels, scores)
+    users = np.repeat(np.arange(60), 3)
+    thrice = [np.repeat(x, 3) for x in (labels, scores)]
+    got = auc_interval(*thrice, units=users)
+    assert (got.low, got.high) == pytest.approx((once.low, once.high))
+    narrow = auc_interval(*thrice)
+    assert narrow.high - narrow.low < 0.7 * (once.high - once.low)
+
+
+def test_auc_interval_with_units_is_that_of_a_bootstrap_of_users():
+    rng = np.random.default_rng(1)
+    users = np.repeat(np.arange(80), 10)
+    labels = rng.random(800) < np.repeat(rng.random(80), 10)
+    scores = labels + np.repeat(2 * rng.normal(size=80), 10) + rng.normal(size=800)
+    got = auc_interval(labels, scores, units=users)
+    rows, drawn = np.arange(800).reshape(80, 10), []
+    for _ in range(400):
+        few = rows[rng.integers(80, size=80)].ravel()
+        drawn.append(auc(labels[few], scores[few]))
+    assert (got.high - got.low) / 3.92 == pytest.approx(np.std(drawn), rel=0.15)
+    assert got.n == 80
+
+
+def test_auc_interval_needs_a_unit_for_each_case():
+    with pytest.raises(ValueError, match=r"units must name one .*got shapes \(3,\)"):
+        auc_interval([0, 0, 1, 1], [1, 2, 3, 4], units=[1, 2, 3])
+    with pytest.raises(ValueError, match="cases in two units; got one"):
+        auc_interval([0, 0, 1, 1], [1, 2, 3, 4], units=[1, 2, 3, 3])
+
+
 def test_auc_interval_refuses_a_class_with_a_single_case():
-    with pytest.raises(ValueError, match="must have two cases"):
+    with pytest.raises(ValueError, match="must have cases in two units"):
         auc_interval([0, 0, 1], [1, 2, 3])
 
 

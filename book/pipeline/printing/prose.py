@@ -6,7 +6,7 @@ a measurement; a plain integer needs no mark.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _CODE = re.compile(
     r"(?P<ticks>`{3,}|:{3,})\{(?:code|math|eval|bibliography|toctree|glossary|raw)[^\n]*\n"
@@ -33,6 +33,24 @@ _SECTION = re.compile(
 _CITED = re.compile(r"\{(record|interval)\}`([^`]+)`")
 _PICTURE = re.compile(r"!\[\s*\]\(")
 _DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1$", re.M | re.S)
+
+
+def without_dead_links(text: str, absent: Iterable[str]) -> str:
+    """Turn links to chapters that are left out into plain text.
+
+    Args:
+        text: MyST Markdown.
+        absent: Keys of the chapters, such as "ch6".
+
+    >>> without_dead_links("[6.2](sec-6-2), {numref}`fig-ch6-ways`", ["ch6"])
+    '6.2, a figure of chapter 6'
+    """
+    for key in absent:
+        number = key.removeprefix("ch")
+        text = re.sub(rf"\[([^\]]+)\]\((?:sec|take-away)-{number}[^)]*\)", r"\1", text)
+        figure = rf"\{{numref\}}`fig-{key}-[^`]*`"
+        text = re.sub(figure, f"a figure of chapter {number}", text)
+    return text
 
 
 def bare_numerals(text: str) -> list[tuple[int, str]]:

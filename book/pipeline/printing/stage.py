@@ -15,7 +15,12 @@ from book.pipeline.chapters import BookError, Chapter, Notebook, code_cells
 from book.pipeline.printing.figures import FOLDER, digest, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
-from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
+from book.pipeline.printing.prose import (
+    bare_numerals,
+    citations,
+    pictures_without_text,
+    without_dead_links,
+)
 from book.pipeline.records.claims import Judgement
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
@@ -146,23 +151,34 @@ def stage(
     for name, text in generated.items():
         (folder / (name if "." in name else f"{name}.md")).write_text(text)
     _write_drawings(folder, runs.values(), generated)
-    faults = []
+    faults, absent = [], results.facts.get("absent", ())
     for path in sorted(folder.rglob("*.md")):
         place, text = str(path.relative_to(folder)), path.read_text()
         faults += check_citations(place, text, results)
         cites = any(citations(text)) or "{numref}" in text
         if cites and path.stem not in generated:
-            path.write_text(_noted(text, note))
+            text = _noted(text, note)
+        path.write_text(without_dead_links(text, absent))
     (folder / "chapters").mkdir()
     for chapter, run in runs.items():
         for place, text in chapter.prose:
             faults += check_citations(f"{chapter.stem}, {place}", text, results)
         page = graft(chapter, run, fallen)
         page.cells[0].source = _noted(page.cells[0].source, note)
+        _unlink(page.cells, absent)
         nbformat.write(page, folder / f"chapters/{chapter.stem}.ipynb")
     if faults:
         raise BookError("\n".join(faults))
     results.save(folder / "results")
+
+
+def _unlink(cells: Iterable[Notebook], absent: Sequence[str]) -> None:
+    """Turn links to chapters that are left out into plain text."""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            cell.source = without_dead_links(cell.source, absent)
+        elif figure := cell.metadata.get("mystnb", {}).get("figure"):
+            figure["caption"] = without_dead_links(figure["caption"], absent)
 
 
 def _write_drawings(

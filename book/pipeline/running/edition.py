@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from book.pipeline.chapters import NEEDS, BookError, Chapter
+from book.pipeline.chapters import NEEDS, OF_THE_BOOK, BookError, Chapter
 from recsys_lib.data.dataset import Dataset
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.own import LARGEST_ITEMS, LARGEST_USERS, lacks, load_dataset
@@ -39,7 +39,7 @@ class Edition:
     @property
     def lacks(self) -> frozenset[str]:
         """What some cells need and it has not, by the tags `needs-...`."""
-        missing = lacks(self.data) if self.data else frozenset[str]()
+        missing = lacks(self.data) if self.data else OF_THE_BOOK
         other = self.models and not self.models[0].is_bert
         return missing | {"bert"} if other else missing
 
