@@ -170,10 +170,20 @@ def name_ends(
     _steps(figure).append((write, spread))
 
 
-def legend_above(axes: Axes) -> None:
-    """Name the kinds of one panel in a legend above the whole figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    axes.figure.legend(handles, labels, loc="outside upper center", **_CLOSE)
+def legend_above(*panels: Axes, order: Sequence[str] = ()) -> None:
+    """Name the kinds of some panels in a legend above the whole figure.
+
+    Args:
+        panels: Of one figure; a kind in several of them is named once.
+        order: Of the names; by default that of the first appearance.
+    """
+    known = dict[str, Any]()
+    for axes in panels:
+        pairs = zip(*axes.get_legend_handles_labels(), strict=True)
+        known = {label: handle for handle, label in pairs} | known
+    labels = list(order) or list(known)
+    handles = [known[label] for label in labels]
+    panels[0].figure.legend(handles, labels, loc="outside upper center", **_CLOSE)
 
 
 def log_scale(axes: Axes, side: str) -> None:

@@ -82,36 +82,41 @@ def trade_off(
     x_label: str,
     y_label: str = "",
     log_x: bool = True,
+    panel_inches: float = 3.0,
 ) -> Axes:
     """Draw gain against cost: one point for each row, with its name.
 
     Args:
         table: Index: names. Columns `x` and `y`; optional columns `{x}_low`,
-            `{x}_high`, `{y}_low`, `{y}_high` for intervals and `kind` for the colour.
+            `{x}_high`, `{y}_low`, `{y}_high` for intervals, `kind` for the colour, and
+            `named` (bool) where only some points get their name.
         x: Column of the cost.
         y: Column of the gain; or column -> label, for one panel each. A panel leaves
             out rows without a value.
         x_label: Label with the unit.
         y_label: Label with the unit, if `y` is one column.
         log_x: Whether the cost has a logarithmic axis.
+        panel_inches: Height of a panel.
 
     Returns:
         The axes; those of the lowest panel if there are several.
     """
     panels = {y: y_label} if isinstance(y, str) else dict(y)
-    size = (SIZE_INCHES[0], 0.4 + 3.0 * len(panels))
+    kinds = list(dict.fromkeys(_kinds(table)))
+    size = (SIZE_INCHES[0], 0.4 + panel_inches * len(panels))
     figure, grid = plt.subplots(len(panels), sharex=True, squeeze=False, figsize=size)
     for axes, (column, label) in zip(grid[:, 0], panels.items(), strict=True):
         rows = table[table[column].notna()]
-        _scatter_kinds(axes, rows, x, column)
+        _scatter_kinds(axes, rows, x, column, kinds)
         axes.margins(x=0.15, y=0.12)
         if log_x:
             log_scale(axes, "x")
         _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)
-    if _kinds(table).nunique() > 1:
-        legend_above(grid[0, 0])
+    if len(kinds) > 1:
+        legend_above(*grid[:, 0], order=kinds)
     for axes, column in zip(grid[:, 0], panels, strict=True):
         rows = table[table[column].notna()]
+        rows = rows[rows["named"]] if "named" in rows else rows
         name_points(axes, list(rows.index), rows[x], rows[column])
     lay_out(figure, SIZE_INCHES[0])
     lowest: Axes = grid[-1, 0]
@@ -306,11 +311,13 @@ def _errors(rows: pd.DataFrame, column: str) -> Float64Array | None:
     return ends.clip(min=0)
 
 
-def _scatter_kinds(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """Draw the points, with a colour and a marker for each kind."""
+def _scatter_kinds(
+    axes: Axes, table: pd.DataFrame, x: str, y: str, order: Sequence[str]
+) -> None:
+    """Draw the points, with a colour and a marker for each kind, by their order."""
     kinds = _kinds(table)
-    for number, kind in enumerate(dict.fromkeys(kinds)):
-        rows = table[kinds == kind]
+    for kind in dict.fromkeys(kinds):
+        rows, number = table[kinds == kind], order.index(kind)
         errors = _errors(rows, x), _errors(rows, y)
         _dots(axes, rows[x], rows[y], number, kind, *errors)
 

@@ -51,6 +51,22 @@ def test_trade_off_draws_a_panel_for_each_gain():
     assert texts(lowest) == ["popularity", "text"], "a row without a value stays out"
 
 
+def test_trade_off_colours_a_kind_alike_in_each_panel_and_names_the_chosen():
+    table = TABLE.assign(auc=[np.nan, np.nan, 0.8], named=[True, False, True])
+    gains = {"quality": "nDCG", "auc": "AUC"}
+    lowest = plots.trade_off(table, x="ms", y=gains, x_label="ms", panel_inches=1.5)
+    upper = lowest.figure.axes[0]
+    assert texts(upper) == ["popularity", "text"]
+    colours = [
+        dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))["model"]
+        .lines[0]
+        .get_color()
+        for axes in (upper, lowest)
+    ]
+    assert colours == [plots.COLOURS[1]] * 2
+    assert lowest.figure.get_figheight() == pytest.approx(3.4)
+
+
 def test_names_of_points_do_not_cover_each_other():
     table = TABLE.assign(ms=[1.0, 1.1, 1.2], quality=[0.3, 0.31, 0.3])
     axes = plots.trade_off(table, x="ms", y="quality", x_label="ms", y_label="nDCG")
