@@ -35,7 +35,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: FORCE help setup data book compare record test fuzz check bench plan serve picture
-.PHONY: lab clean
+.PHONY: lab doctor clean clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -55,6 +55,7 @@ help:
 	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   MODELS=folder"
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
+	@echo "make doctor  what is wrong here, and what to do about it"
 	@echo "make clean  drop _build; data and environment stay"
 
 setup: $(READY)
@@ -126,5 +127,15 @@ picture: $(READY)
 lab: data
 	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters
 
+# Needs no environment: it looks at a missing or broken one, too.
+doctor:
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "There is no $(PYTHON): install Python 3.11, or set PYTHON="; exit 1; }
+	@$(PYTHON) -m book.pipeline.doctor "$(ENV)"
+
 clean:
 	rm -rf _build
+
+# Of environments only the one that make itself made.
+clean-env:
+	rm -rf .venv
