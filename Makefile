@@ -43,7 +43,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: FORCE help setup data book report compare record test fuzz check bench plan serve picture
-.PHONY: lab clean clean-cache
+.PHONY: lab doctor clean clean-cache clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -67,6 +67,7 @@ help:
 	@echo "            MODELS=folder: your items' ids and titles, your encoder"
 	@echo "make lab    JupyterLab; a double click on a chapter opens a notebook"
 	@echo "make data   get the data, and the model ready to run"
+	@echo "make doctor  what is wrong here, and what to do about it"
 	@echo "make clean  drop _build; data and environment stay"
 	@echo "make clean-cache  drop models and vectors of the cache, unused for 30 days"
 
@@ -145,8 +146,18 @@ picture: $(READY)
 lab: data
 	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters
 
+# Needs no environment: it looks at a missing or broken one, too.
+doctor:
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "There is no $(PYTHON): install Python 3.11, or set PYTHON="; exit 1; }
+	@$(PYTHON) -m book.pipeline.doctor "$(ENV)"
+
 clean:
 	rm -rf _build
 
 clean-cache: $(READY)
 	@$(PY) -m recsys_lib.artifacts
+
+# Of environments only the one that make itself made.
+clean-env:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""What is wrong with this machine or its environment, and what to do about it."""
