@@ -19,14 +19,13 @@ from recsys_lib.data.interactions import (
 from recsys_lib.data.movielens import RATING_FILES, load_movielens
 from recsys_lib.data.tables import refuse_rows
 from recsys_lib.data.titles import describe_items
-from recsys_lib.data.user_texts import writers
+from recsys_lib.data.user_texts import has_writers
 
 SMALLEST = {
     "users with over 10 interactions": 50,
     "items with interactions": 200,
     "interactions": 2000,
 }
-FEWEST_WRITERS = 20  # users with texts of their own, for an interval over users
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 COLUMNS = "RECSYS_COLUMNS"  # environment: "user=customer item=sku", for `load_dataset`
 _OWN_FILES = ["interactions.csv", "items.csv"]
@@ -178,7 +177,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         "movielens", always: the published benchmark values are of other data;
         "metadata" if all items have the same genres or the same year;
         "ratings" if no rating is below the median, so that no dislikes are known;
-        "reviews" if fewer than `FEWEST_WRITERS` users wrote texts of their own.
+        "reviews" if fewer than 20 users wrote texts of their own.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens', 'reviews']
@@ -188,7 +187,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
-    if len(writers(dataset.interactions)) < FEWEST_WRITERS:
+    if not has_writers(dataset.interactions):
         found.add("reviews")
     return frozenset(found)
 

@@ -105,7 +105,9 @@ def auc_interval(
     seen = [len(np.unique(side)) for side in sides]
     alone = sum(n / (n - 1) * (x @ x) for n, x in zip(seen, sums, strict=True))
     variance = alone + 2 * n_units / (n_units - 1) * (sums[0] @ sums[1])
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(max(variance, 0)))
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * float(
+        np.sqrt(max(float(variance), 0.0))
+    )
     return Interval(value, value - half, value + half, n_units)
 
 
