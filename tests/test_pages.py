@@ -16,8 +16,6 @@ CONTRAST = 4.5
 AXE = files("axe_playwright_python").joinpath("axe.min.js")
 # The theme writes the logo of its sidebar outside of all landmarks.
 OF_THE_THEME = {"region"}
-# Many names beside many points: on a phone some of them still meet.
-CROWDED_ON_A_PHONE = ("fig-ch3-board, 360 px",)
 
 SHOWN = """() => [...document.querySelectorAll("img.drawing")]
   .filter(image => image.offsetParent !== null)
@@ -137,7 +135,6 @@ def test_pages_fit_and_can_be_read(
         page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         faults += [f"{path.name}: {x}" for x in violations(page)]
         page.close()
-    faults = [x for x in faults if not any(y in x for y in CROWDED_ON_A_PHONE)]
     assert not faults, f"{theme}:\n" + "\n".join(faults)
 
 

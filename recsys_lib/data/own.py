@@ -23,11 +23,10 @@ from recsys_lib.data.repeats import count_repeats
 from recsys_lib.data.sampling import sample_items, sample_users
 from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
-from recsys_lib.data.user_texts import writers
+from recsys_lib.data.user_texts import has_writers
 
 FEWEST_RETURNING = 20  # users, at each cut
 _CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
-FEWEST_WRITERS = 20  # users with texts of their own, for an interval over users
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
 _TEXTS = ("text", "title", "features", "description")
@@ -312,7 +311,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         "metadata" if all items have the same genres or the same year;
         "ratings" if no rating is below `liked_from`, so that no dislikes are known;
         "times" if fewer than 20 users have events on both sides of a cut in time;
-        "reviews" if fewer than `FEWEST_WRITERS` users wrote texts of their own.
+        "reviews" if fewer than 20 users wrote texts of their own.
 
     >>> sorted(lacks(load_dataset()))
     ['movielens', 'reviews']
@@ -324,7 +323,7 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("ratings")
     if min(_n_returning(dataset, share) for share in _CUTS) < FEWEST_RETURNING:
         found.add("times")
-    if len(writers(dataset.interactions)) < FEWEST_WRITERS:
+    if not has_writers(dataset.interactions):
         found.add("reviews")
     return frozenset(found)
 

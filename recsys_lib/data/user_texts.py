@@ -5,6 +5,8 @@ import pandas as pd
 
 from recsys_lib.arrays import IntArray
 
+FEWEST_WRITERS = 20  # for an interval over users
+
 
 def writers(interactions: pd.DataFrame) -> IntArray:
     """Users who wrote at least one text, ascending.
@@ -21,6 +23,15 @@ def writers(interactions: pd.DataFrame) -> IntArray:
     written = interactions["text"].str.strip() != ""
     users: IntArray = np.unique(interactions["user"][written])
     return users
+
+
+def has_writers(interactions: pd.DataFrame) -> bool:
+    """Whether enough users wrote texts to measure anything.
+
+    >>> has_writers(pd.DataFrame({"user": range(20), "text": "Warm."}))
+    True
+    """
+    return len(writers(interactions)) >= FEWEST_WRITERS
 
 
 def latest_texts(
