@@ -16,6 +16,8 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "movielens": "results published for MovieLens are not reproduced",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the median, so no dislikes are known",
+    "reviews": "items have no reviews with labels, which it predicts or shows",
+    "new-items": "too few users interacted with items new at the end of the log",
 }
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access

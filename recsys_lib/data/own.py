@@ -17,6 +17,7 @@ from recsys_lib.data.interactions import (
     read_roles,
 )
 from recsys_lib.data.movielens import RATING_FILES, load_movielens
+from recsys_lib.data.new_items import find_new_items
 from recsys_lib.data.tables import refuse_rows
 from recsys_lib.data.titles import describe_items
 
@@ -174,17 +175,21 @@ def lacks(dataset: Dataset) -> frozenset[str]:
 
     Returns:
         "movielens", always: the published benchmark values are of other data;
+        "reviews", always: labelled reviews are of the book's garments alone;
         "metadata" if all items have the same genres or the same year;
-        "ratings" if no rating is below the median, so that no dislikes are known.
+        "ratings" if no rating is below the median, so that no dislikes are known;
+        "new-items" if `find_new_items` finds too few.
 
     >>> sorted(lacks(load_dataset()))
-    ['movielens']
+    ['movielens', 'reviews']
     """
-    found = {"movielens"}
+    found = {"movielens", "reviews"}
     if min(dataset.items[column].nunique() for column in ("year", "genres")) < 2:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
         found.add("ratings")
+    if find_new_items(dataset.interactions, dataset.n_items) is None:
+        found.add("new-items")
     return frozenset(found)
 
 
