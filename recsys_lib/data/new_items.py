@@ -80,7 +80,7 @@ def _new(
     of_new = interactions[interactions["item"].isin(items)]
     asked = of_new[of_new["user"].isin(users)]
     relevant = _coded(asked, users, items).toarray() > 0
-    began = asked.groupby("user")["timestamp"].min().loc[users].to_numpy()
+    began = asked.groupby("user")["timestamp"].min().to_numpy()  # users ascending
     so_far = np.zeros(relevant.shape)
     for column, item in enumerate(items):
         at = np.sort(of_new["timestamp"][of_new["item"] == item])

@@ -105,8 +105,8 @@ def read_configurations(folder: Path, case: str = "search") -> list[Configuratio
 
     For "search" they are each encoder that chapter 3 recorded with each of its indexes,
     and counted words; a run on a reader's model may lack encoders that need a BERT. For
-    "texts" they are the steps of chapter 5, whose items and texts are the reader's where
-    the run is of their data, and for the other cases the models that chapter 1 timed.
+    "texts" they are the steps of chapter 5, with the reader's items and texts where the
+    run is of their data, and for the other cases the models that chapter 1 timed.
     Their times grow with the items as the flat scan of chapter 3 does, that of
     popularity not at all.
 
@@ -379,7 +379,7 @@ def _text(said: Mapping[str, Any]) -> str:
     note = {
         "search": "Quality was measured on the book's garments. The scan of counted "
         "words was not timed by size: that of the flat index stands for it.",
-        "texts": "Times and quality are those of chapter 5, on the reader's items where "
+        "texts": "Times and quality are those of chapter 5, on the reader's items if "
         "the run names their data. Times grow as the flat scan of chapter 3 does. "
         'A "-" was not recorded.',
     }.get(
