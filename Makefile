@@ -61,7 +61,7 @@ help:
 	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what to build for a latency objective   P99_MS=20 ITEMS=1000000"
-	@echo "            QPS=200 CASE=search|history|new-items   JSON=1, by the last book"
+	@echo "            QPS=200 CASE=search|texts|history|new-items   JSON=1, by the last book"
 	@echo "            (DATASET=, MODELS=) or RESULTS=<folder>"
 	@echo "make serve  recommendations over HTTP   SERVE=\"--port 8000\"   DATASET=folder"
 	@echo "            MODELS=folder: your items' ids and titles, your encoder"

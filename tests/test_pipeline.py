@@ -781,5 +781,11 @@ def test_models_make_an_edition_beside_the_book(
     assert changed in capfd.readouterr().out
     assert main(["results", "--models", "'my model'"]) == 0
     assert capfd.readouterr().out.strip() == "_build/own/with-my model/results"
+    built = project / "_build/own/with-my model"
+    (built / "partial").mkdir()
+    (built / "results").rename(built / "partial/results")
+    assert main(["results", "--models", "'my model'"]) == 0
+    told = capfd.readouterr().out.strip()
+    assert told == "_build/own/with-my model/partial/results"
     assert make("--models", "no/such/model") == 1
     assert "MODELS: there is no folder no/such/model\n" in capfd.readouterr().err

@@ -115,7 +115,7 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             _report(chosen, root)
         case "results":
             own = edition_of(_named(chosen))
-            print(edition.output_folder(Path("_build"), own) / "results")
+            print(_results_in(edition.output_folder(Path("_build"), own)))
         case "check":
             check(root)
         case "data":
@@ -136,6 +136,12 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             from book.pipeline.printing.picture import take_picture
 
             take_picture(root / "_build/html", root / "book/_static/book.png")
+
+
+def _results_in(folder: Path) -> Path:
+    """The results of a book; if there are none, those of a build of some chapters."""
+    places = [folder / "results", folder / "partial/results"]
+    return next((x for x in places if (x / "run.json").exists()), places[0])
 
 
 def _order(chosen: argparse.Namespace) -> Order:

@@ -18,6 +18,8 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "ratings": "no rating is below the liked ones, so no dislikes are known",
     "times": "too few users come back later, so the age of a profile has no effect",
     "reviews": "the data have no texts that their users wrote, such as reviews",
+    "labels": "items have no reviews with labels, which it predicts or shows",
+    "new-items": "too few users interacted with items new at the end of the log",
 }
 OF_THE_BOOK = frozenset({"reviews"})  # what the book's own data and model lack
 _NAME = re.compile(r"\d\d_.+\.md")

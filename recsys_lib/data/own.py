@@ -18,6 +18,7 @@ from recsys_lib.data.interactions import (
     read_roles,
 )
 from recsys_lib.data.movielens import is_movielens, load_movielens
+from recsys_lib.data.new_items import find_new_items
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.repeats import count_repeats
 from recsys_lib.data.sampling import sample_items, sample_users
@@ -308,15 +309,17 @@ def lacks(dataset: Dataset) -> frozenset[str]:
 
     Returns:
         "movielens", always: the published benchmark values are of other data;
+        "labels", always: labelled reviews are of the book's garments alone;
         "metadata" if all items have the same genres or the same year;
         "ratings" if no rating is below `liked_from`, so that no dislikes are known;
         "times" if fewer than 20 users have events on both sides of a cut in time;
-        "reviews" if fewer than 20 users wrote texts of their own.
+        "reviews" if fewer than 20 users wrote texts of their own;
+        "new-items" if `find_new_items` finds too few.
 
     >>> sorted(lacks(load_dataset()))
-    ['movielens', 'reviews']
+    ['labels', 'movielens', 'reviews']
     """
-    found = {"movielens"}
+    found = {"movielens", "labels"}
     if min(dataset.items[column].nunique() for column in ("year", "genres")) < 2:
         found.add("metadata")
     if not (dataset.interactions["rating"] < liked_from(dataset)).any():
@@ -325,6 +328,8 @@ def lacks(dataset: Dataset) -> frozenset[str]:
         found.add("times")
     if not has_writers(dataset.interactions):
         found.add("reviews")
+    if find_new_items(dataset.interactions, dataset.n_items) is None:
+        found.add("new-items")
     return frozenset(found)
 
 

@@ -34,7 +34,25 @@ FILMS = {  # what chapter 1 timed, by its name there
 }
 
 
-READ = tuple(FILMS[key] for key in ("token_table", "text", "one_text"))
+STEPS = {  # what chapter 5 timed: finding an item by words, in the book's shop or yours
+    "engine": "language model, float32",
+    "precision": "language model, fastest precision",
+    "student": "student",
+    "int8_index": "student + popularity",
+    "counted_words": "counted words",
+    "words_popularity": "counted words + popularity",
+    "vote_of_the_reviews": "language model, vote of the texts",
+    "words_vote": "counted words + vote",
+}
+
+READ = (  # with a language model
+    *(FILMS[key] for key in ("token_table", "text", "one_text")),
+    *(
+        x
+        for key, x in STEPS.items()
+        if key not in ("counted_words", "words_popularity")
+    ),
+)
 INDEXED = ("text", "one_text")  # stored in the vectors' indexes of chapter 3
 BYTES = {"ease": 0.0, "popularity": 4.0}  # an item; for the others not recorded
 
@@ -45,13 +63,15 @@ class Case:
 
     Attributes:
         metric: Its name, and what it was measured on.
-        prefix: Of the records of quality in chapter 1; empty for chapter 3.
+        prefix: Of the records of quality in chapter 1; empty for others.
         controls: Label -> record of a control that is no candidate.
+        chapter: Key of the chapter of its controls.
     """
 
     metric: str
     prefix: str
     controls: Mapping[str, str]
+    chapter: str = "ch1"
 
 
 CASES = {
@@ -59,6 +79,13 @@ CASES = {
         "garment recall@10",
         "",
         {"counted words": "recall_tfidf", "shuffled": "recall_shuffled"},
+        "ch3",
+    ),
+    "texts": Case(
+        "R@10 of items by a text",
+        "",
+        {"popularity": "r10_popularity", "random": "r10_chance"},
+        "ch5",
     ),
     "history": Case(
         "nDCG@10",
@@ -78,8 +105,10 @@ def read_configurations(folder: Path, case: str = "search") -> list[Configuratio
 
     For "search" they are each encoder that chapter 3 recorded with each of its indexes,
     and counted words; a run on a reader's model may lack encoders that need a BERT. For
-    the other cases they are the models that chapter 1 timed. Their times grow with the
-    items as the flat scan of chapter 3 does, that of popularity not at all.
+    "texts" they are the steps of chapter 5, with the reader's items and texts where the
+    run is of their data, and for the other cases the models that chapter 1 timed.
+    Their times grow with the items as the flat scan of chapter 3 does, that of
+    popularity not at all.
 
     Raises:
         ValueError: If the case is unknown, or the folder lacks a record, naming it.
@@ -87,7 +116,9 @@ def read_configurations(folder: Path, case: str = "search") -> list[Configuratio
     if case not in CASES:
         raise ValueError(f"case must be one of {', '.join(CASES)}; got {case!r}")
     try:
-        return _searches(folder) if case == "search" else _films(folder, case)
+        if case == "search":
+            return _searches(folder)
+        return _steps(folder) if case == "texts" else _films(folder, case)
     except KeyError as error:
         others = ", ".join(other for other in CASES if other != case)
         raise ValueError(
@@ -98,7 +129,7 @@ def read_configurations(folder: Path, case: str = "search") -> list[Configuratio
 
 def read_controls(folder: Path, case: str) -> dict[str, float]:
     """Label -> quality of the controls of a case, as far as they were recorded."""
-    values = _values(folder, "ch3" if case == "search" else "ch1")
+    values = _values(folder, CASES[case].chapter)
     controls = CASES[case].controls
     return {x: values[name] for x, name in controls.items() if name in values}
 
@@ -175,6 +206,22 @@ def _films(folder: Path, case: str) -> list[Configuration]:
         for key in timed
         for kind in (kinds if key in INDEXED else ("",))
     ]
+
+
+def _steps(folder: Path) -> list[Configuration]:
+    """Of the shop of chapter 5, or of the reader's items."""
+    values = _values(folder, "ch4") | _values(folder, "ch3") | _values(folder, "ch5")
+    scan, n_items = _index(values, "flat"), int(values["garments"])
+    more_ms = scan.ms[1] - values["small_flat_ms"]
+
+    def configuration(key: str, label: str) -> Configuration:
+        ms, found = values[f"step_{key}_ms"], values[f"step_{key}_r10"]
+        sizes, times = (n_items, scan.n_items[1]), (ms, ms + more_ms)
+        index = Search("", sizes, times, math.nan, 1.0)
+        return Configuration(label, index, 0.0, values["service_scv"], 0.0, found)
+
+    recorded = {k: x for k, x in STEPS.items() if f"step_{k}_ms" in values}
+    return [configuration(*step) for step in (recorded or STEPS).items()]
 
 
 def _values(folder: Path, key: str) -> dict[str, float]:
@@ -332,6 +379,9 @@ def _text(said: Mapping[str, Any]) -> str:
     note = {
         "search": "Quality was measured on the book's garments. The scan of counted "
         "words was not timed by size: that of the flat index stands for it.",
+        "texts": "Times and quality are those of chapter 5, on the reader's items if "
+        "the run names their data. Times grow as the flat scan of chapter 3 does. "
+        'A "-" was not recorded.',
     }.get(
         said["case"],
         "Times were measured on the films; their growth with the items is that of the "

@@ -87,11 +87,16 @@ def test_own_files_take_the_place_of_movielens(shop: Path, tmp_path: Path) -> No
 
 def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
     own = load_dataset(shop)
-    assert lacks(own) == {"movielens", "metadata", "reviews"}
+    assert lacks(own) - {"new-items"} == {
+        "labels",
+        "movielens",
+        "metadata",
+        "reviews",
+    }
     ratings = own.interactions.rating
     assert liked_from(own) == sorted(ratings)[len(ratings) // 2]
     unrated = load_dataset(made(tmp_path / "a", rated=False))
-    assert lacks(unrated) | {"bert", "times"} == set(NEEDS)
+    assert lacks(unrated) | {"bert", "times", "new-items"} == set(NEEDS)
     events = own.interactions.assign(text="Warm.")
     assert "reviews" not in lacks(replace(own, interactions=events))
     few = events.assign(text=events.text.where(events.user < 19, ""))
@@ -413,7 +418,7 @@ def test_chapters_without_the_parameter_are_left_out(
     other = small_text("load_movielens()", AFTER)
     chapters = [small_chapter(tmp_path, CHAPTER), small_chapter(tmp_path, other, 2)]
     (kept,) = fitting(chapters, own)
-    assert (kept.number, kept.lacks) == ("01", {"movielens", "metadata", "reviews"})
+    assert (kept.number, kept.lacks) == ("01", own.lacks)
     assert left_out(chapters, own) == "left out: chapter 2 needs MovieLens"
     told = note(own, chapters)
     assert "on your data: shop" in told
@@ -478,7 +483,7 @@ def test_the_book_is_made_of_clicks_without_ratings(tmp_path: Path) -> None:
     folder = made(tmp_path / "made clicks", rated=False)
     done = press("build", folder, "--build-folder", "_build/test")
     assert done.returncode == 0, done.stderr
-    left_out = "made clicks: left out: chapter 5 needs MovieLens"
+    left_out = "made clicks: left out: chapter 6 needs MovieLens"
     assert left_out in done.stdout
     built = ROOT / "_build/test/own/made clicks"
     pages = {p.stem: p.read_text() for p in (built / "html").rglob("*.html")}

@@ -24,6 +24,7 @@ from recsys_lib.serving.plan import (
     ENCODERS,
     FILMS,
     KINDS,
+    STEPS,
     main,
     p99_error,
     read_configurations,
@@ -134,7 +135,11 @@ def results(tmp_path):
     one |= {f"ndcg_{key}": 0.1 for key in FILMS} | {"ndcg_ease": 0.5}
     one |= {f"cold_{key}": 0.5 for key in FILMS} | {"cold_text": 0.8}
     seven = {"plan_p99_worst_factor": 3.0}
-    chapters = {"ch1": one, "ch3": three, "ch4": {"service_scv": 0.05}, "ch7": seven}
+    five = {f"step_{key}_ms": 2.0 for key in STEPS} | {"garments": 147}
+    five |= {f"step_{key}_r10": 0.4 for key in STEPS} | {"r10_chance": 0.07}
+    five |= {"step_counted_words_ms": 0.4, "step_counted_words_r10": 0.5}
+    chapters = {"ch1": one, "ch3": three, "ch4": {"service_scv": 0.05}}
+    chapters |= {"ch5": five, "ch7": seven}
     for key, values in chapters.items():
         records = {name: {"value": value} for name, value in values.items()}
         (tmp_path / f"{key}.json").write_text(json.dumps(records))
@@ -182,6 +187,21 @@ def test_no_language_model_is_a_candidate_in_each_case(results, capsys):
     assert said["controls"] == {"popularity": 0.1}, "random was not recorded"
 
 
+def test_the_readers_texts_are_planned_from_chapter_5(results, capsys):
+    code, said = rows_of(results, capsys, case="texts", items=10_000)
+    assert code == 0
+    first = said["configurations"][0]
+    assert (first["configuration"], first["quality"]) == ("counted words", 0.5)
+    assert first["p50_ms"] == pytest.approx(0.4 + 0.9 * 9853 / 49_853, rel=0.2)
+    assert said["controls"] == {"random": 0.07}
+    found = {x["configuration"]: x["language_model"] for x in said["configurations"]}
+    assert found["counted words + popularity"] is False
+    assert found["student + popularity"] is True
+    assert found["counted words + vote"] is True
+    assert command(results, case="texts") in (0, 1)
+    assert "R@10 of items by a text" in capsys.readouterr().out
+
+
 def test_a_table_of_pairs_does_not_fit(results, capsys):
     _, said = rows_of(results, capsys, case="history", items=100_000)
     ease = said["by"]["EASE"]
@@ -208,7 +228,7 @@ def test_the_data_named_decide_the_case(results, capsys):
     (results / "run.json").write_text(json.dumps(run))
     assert rows_of(results, capsys, items=9)[1]["case"] == "history"
     assert command(results, case="seek") == 2
-    assert "case must be one of search, history, new-items; got 'seek'" in (
+    assert "case must be one of search, texts, history, new-items; got 'seek'" in (
         capsys.readouterr().err
     )
 

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
 from book.pipeline.results import Results
-from book.pipeline.running.edition import edition_of
+from book.pipeline.running.edition import edition_of, fitting
 from book.pipeline.running.execute import Run, execute, load_run, print_line
 from book.pipeline.running.fingerprint import (
     Fingerprint,
@@ -165,7 +165,9 @@ class _Order:
             BookError: If another chapter has no stored run.
         """
         every = find_chapters(self.root / "chapters")
-        others = [c for c in every if not c.reads_records]
+        own = edition_of(self.parameters)
+        able = fitting(every, own) if own else every
+        others = [c for c in able if not c.reads_records]
         runs = {c: load_run(self.store, c) for c in others}
         if missing := [c.number for c in others if runs[c] is None]:
             raise BookError(
