@@ -30,13 +30,14 @@ _TEXTS = ("text", "title", "features", "description")
 _ABOUT = (*_TEXTS, "metadata", "year")
 
 
-def load_dataset(folder: str | Path = "") -> Dataset:
+def load_dataset(folder: str | Path = "", *, whole: bool = False) -> Dataset:
     """Load the book's MovieLens, or a folder of the reader's data.
 
     Args:
         folder: Empty for the book's MovieLens. Otherwise tables as of
             `load_interactions`, or an official release of MovieLens. A larger data set
             is reduced to 4,000 items, by `sampling.sample_items`, and 7,000 users.
+        whole: Neither reduce it nor ask for the sizes that measurements need.
 
     Returns:
         Of the reader's data, only users with an interaction.
@@ -58,7 +59,8 @@ def load_dataset(folder: str | Path = "") -> Dataset:
         data = load_movielens(path, skip_bad_rows=how.skip_bad_rows)
     else:
         data = load_interactions(path, options=how)
-    return _fit_to_book(_as_said(data, how))
+    data = _as_said(data, how)
+    return data if whole else _fit_to_book(data)
 
 
 def load_interactions(
