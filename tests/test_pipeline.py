@@ -32,7 +32,7 @@ from book.pipeline.records.claims import (
 )
 from book.pipeline.results import Results
 from book.pipeline.running import edition
-from book.pipeline.running.execute import Run
+from book.pipeline.running.execute import Run, load_run
 from book.pipeline.running.fetch import fetch_data, unpack
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.artifacts import hashes_of
@@ -469,6 +469,37 @@ def test_after_a_kill_the_next_run_is_right(project: Path) -> None:
     assert not list((project / "_build/runs").rglob("*.json"))
     assert make() == 0
     assert (project / "_build/html/index.html").read_text() == "printed"
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null", "half", '"\udcff'])
+def test_a_damaged_run_is_made_again(
+    project: Path, capfd: pytest.CaptureFixture[str], content: str
+) -> None:
+    store = project / "_build/runs/smoke-cpu"
+    store.mkdir(parents=True)
+    stored = store / "01_small.json"
+    stored.write_bytes(content.encode("utf-8", "surrogateescape"))
+    chapter = Chapter(project / "chapters/01_small.md")
+    assert load_run(store, chapter) is None
+    told = capfd.readouterr()
+    assert f"01_small: {stored} is damaged" in told.out + told.err
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_a_run_cut_short_runs_again_and_the_book_is_made(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert make() == 0
+    (stored,) = (project / "_build/runs").rglob("01_small.json")
+    whole = stored.read_text()
+    for damaged in (whole[: len(whole) // 2], whole.replace('"cells"', '"sells"')):
+        stored.write_text(damaged)
+        capfd.readouterr()
+        assert make() == 0
+        shown = capfd.readouterr()
+        assert "01_small.json is damaged" in shown.out + shown.err
+        assert "first run" in shown.out + shown.err
+        assert json.loads(stored.read_text())["records"] == json.loads(whole)["records"]
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from recsys_lib.arrays import IntArray
@@ -159,8 +161,33 @@ def interaction_matrix(
     return matrix.astype(np.float32)
 
 
+def positions(ids: "pd.Series[Any]", ordered: "pd.Series[Any]") -> IntArray:
+    """Where each id stands among other ids, each of which occurs once.
+
+    Args:
+        ids: (n,) strings or integers.
+        ordered: (m,) of the same kind.
+
+    Returns:
+        (n,) in [0, m); -1 where an id is not among them.
+
+    >>> positions(pd.Series(["b", "z"]), pd.Series(["a", "b"])).tolist()
+    [1, -1]
+    """
+    if ids.dtype == "str" and ordered.dtype == "str":  # without objects of Python
+        found = pc.index_in(pa.array(ids), value_set=_whole(pa.array(ordered)))
+        codes: IntArray = found.fill_null(-1).to_numpy().astype(np.int64)
+    else:
+        codes = pd.Index(ordered).get_indexer(pd.Index(ids))
+    return codes
+
+
+def _whole(array: Any) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
 def _codes(ids: "pd.Series[Any]", ordered: "pd.Series[Any]") -> IntArray:
-    codes: IntArray = pd.Index(ordered).get_indexer(pd.Index(ids))
+    codes = positions(ids, ordered)
     if (codes < 0).any():
         raise ValueError(
             f"every {ids.name} of an interaction must have a row of its own; got "

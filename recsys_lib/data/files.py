@@ -123,6 +123,8 @@ def _is_western(chunk: bytes) -> bool:
 
     In encodings of other scripts, such as GBK or Windows-1251, they come in sequences.
     """
+    if chunk.isascii():
+        return True
     found = _HIGH.findall(chunk)
     in_sequences = sum(len(x) for x in found if len(x) > 1)
     if in_sequences * 2 > sum(map(len, found)):

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recsys_lib.arrays import FloatArray
 from recsys_lib.data.columns import ROLES, find_columns
+from recsys_lib.data.dataset import positions
 from recsys_lib.data.faults import Faults
 from recsys_lib.data.tables import read_table
-from recsys_lib.data.timestamps import read_times
+from recsys_lib.data.timestamps import read_numbers, read_times
 
 _LARGEST_RATING = 1e6
 
@@ -125,7 +127,7 @@ def checked_interactions(
     """
     noted = faults or Faults()
     if items is not None:
-        unknown = ~table["item"].isin(items)
+        unknown = positions(table["item"], items) < 0
         table = keep_good(file, table, "item", unknown, f"an item of {of}", noted)
     try:
         times = read_times(table["timestamp"])
@@ -134,9 +136,9 @@ def checked_interactions(
         raise ValueError(f"{file}: {error}") from error
     rule, seconds = f"a timestamp in {times.unit}", times.seconds[~times.bad]
     table = keep_good(file, table, "timestamp", times.bad, rule, noted)
-    rating = np.ones(len(table))
+    rating: FloatArray = np.ones(len(table))
     if "rating" in table:
-        rating = pd.to_numeric(table["rating"], errors="coerce").to_numpy(float)
+        rating = read_numbers(table["rating"])
         wrong = ~(np.abs(rating) < _LARGEST_RATING)
         rule = f"a rating that is a number below {_LARGEST_RATING:g}"
         table = keep_good(file, table, "rating", wrong, rule, noted)

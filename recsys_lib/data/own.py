@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_lib.artifacts import cache_files, sha256_of
 from recsys_lib.data.catalogue import described, described_by_reviews
 from recsys_lib.data.dataset import Dataset, build_dataset
 from recsys_lib.data.faults import Faults
@@ -22,6 +23,7 @@ from recsys_lib.data.new_items import find_new_items
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.repeats import count_repeats
 from recsys_lib.data.sampling import sample_items, sample_users
+from recsys_lib.data.stored import store_dataset, stored_dataset
 from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
 from recsys_lib.data.user_texts import has_writers
@@ -29,6 +31,7 @@ from recsys_lib.data.user_texts import has_writers
 FEWEST_RETURNING = 20  # users, at each cut
 _CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
+LARGE_BYTES = 1 << 26  # files of this size are read once: what is used is cached
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
 _TEXTS = ("text", "title", "features", "description")
 _ABOUT = (*_TEXTS, "metadata", "year")
@@ -59,12 +62,27 @@ def load_dataset(folder: str | Path = "", *, whole: bool = False) -> Dataset:
     if not str(folder):
         return load_movielens()
     path, how = Path(folder), read_options()
+    if whole:
+        return _loaded(path, how)
+    files = [path] if path.is_file() else sorted(path.glob("*"))
+    files = [file for file in files if file.is_file()]
+    if sum(file.stat().st_size for file in files) < LARGE_BYTES:
+        return _fit_to_book(_loaded(path, how))
+
+    def read(home: Path) -> None:
+        store_dataset(_fit_to_book(_loaded(path, how)), home)
+
+    name, hashes = path.resolve().name, {file.name: sha256_of(file) for file in files}
+    return stored_dataset(cache_files("datasets", [name, hashes, how.sha256], read))
+
+
+def _loaded(path: Path, how: Options) -> Dataset:
+    """All of a reader's data, of whatever size."""
     if is_movielens(path):
         data = load_movielens(path, skip_bad_rows=how.skip_bad_rows)
     else:
         data = load_interactions(path, options=how)
-    data = _as_said(data, how)
-    return data if whole else _fit_to_book(data)
+    return _as_said(data, how)
 
 
 def load_interactions(

@@ -18,17 +18,19 @@ def count_repeats(interactions: pd.DataFrame, repeats: str) -> tuple[pd.DataFram
     >>> count_repeats(pd.DataFrame(rows), "last")[0]["rating"].tolist()
     [1]
     """
-    pair = ["user", "item"]
-    ordered = interactions.sort_values("timestamp", kind="stable")
-    again = ordered.duplicated(pair, keep="last" if repeats == "last" else "first")
-    n = f"{again.sum():,} interactions repeat a user and an item"
+    pair = interactions["user"] * (interactions["item"].max() + 1)
+    pair = pair + interactions["item"]
+    n_again = int(pair.duplicated().sum())
     if repeats == "count":
-        size = interactions.groupby(pair)["item"].transform("size")
-        interactions = interactions.assign(rating=size.astype("float32"))
-    elif not again.any():
+        size = pair.map(pair.value_counts()).astype("float32")
+        interactions = interactions.assign(rating=size)
+    if not n_again:
         return interactions, ""
+    n = f"{n_again:,} interactions repeat a user and an item"
     if repeats == "keep":
         return interactions, f"{n} (REPEATS=keep: chapters count the first in the file)"
+    order = interactions["timestamp"].sort_values(kind="stable").index
+    again = pair[order].duplicated(keep="last" if repeats == "last" else "first")
     stays = interactions[~again.sort_index()].reset_index(drop=True)
     if repeats == "count":
         return stays, f"{n}: the rating is the number of interactions of a pair"

@@ -9,7 +9,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_lib.arrays import IntArray
 from recsys_lib.data.faults import Faults
 from recsys_lib.data.files import PACKED, encoding_of, open_bytes, open_text
 
@@ -30,7 +31,8 @@ _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _logger = logging.getLogger(__name__)
 _SEPARATORS = (",", ";", "\t", "|")
 _END = "\x1a"  # some programs end a text file with it
-Row = tuple[int, list[str]]  # line of the file on which it ends, fields
+_BREAK = re.compile(r"\r\n|\r|\n")
+Chunk = tuple[IntArray, list[list[str]]]  # lines on which rows end, and their fields
 
 
 def read_table(
@@ -96,7 +98,7 @@ def kind_of(file: Path) -> str:
     return "jsonl" if last in (".jsonl", ".json", ".ndjson") else "csv"
 
 
-def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
+def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Chunk]]:
     """The header of a CSV file, and its rows."""
     first, blank = stream.readline(), 0  # blank lines before the header
     while first and not first.strip():
@@ -110,7 +112,7 @@ def _csv(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
     return header, _read(file, reader, blank)
 
 
-def _atomic(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
+def _atomic(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Chunk]]:
     """The typed header of an atomic file, such as `user_id:token`, and its rows."""
     header = stream.readline().rstrip("\r\n").split("\t")
     if not all(_TYPED.search(name) for name in header):
@@ -119,21 +121,41 @@ def _atomic(file: Path, stream: IO[str]) -> tuple[list[str], Iterator[Row]]:
     return header, _split(stream, "\t", before=1)
 
 
-def _read(file: Path, reader: Any, before: int) -> Iterator[Row]:
+def _read(file: Path, reader: Any, before: int) -> Iterator[Chunk]:
+    """Rows of a CSV reader that are not blank, with the lines on which they end."""
+    start = before + reader.line_num
     try:
-        for row in reader:
-            if row and not (len(row) == 1 and not row[0].strip(f" \t{_END}")):
-                yield reader.line_num + before, row
+        while rows := list(islice(reader, _CHUNK)):
+            end = before + reader.line_num
+            if end - start == len(rows):
+                lines = np.arange(start, end) + 1
+            else:  # some fields have line breaks
+                breaks = [sum(len(_BREAK.findall(x)) for x in row) for row in rows]
+                lines = start + np.cumsum(np.array(breaks) + 1)
+            if min(map(len, rows)) < 2:
+                filled = [bool("".join(row).strip(f" \t{_END}")) for row in rows]
+                rows = list(compress(rows, filled))
+                lines = lines[np.array(filled)]
+            yield lines, rows
+            start = end
     except csv.Error as error:
         at = f"{file}, after line {reader.line_num + before}"
         raise ValueError(f"{at}: must be CSV; got: {error}") from error
 
 
-def _split(stream: IO[str], separator: str, before: int = 0) -> Iterator[Row]:
+def _split(stream: IO[str], separator: str, before: int = 0) -> Iterator[Chunk]:
     """Rows of a file without quotes, below some lines."""
-    for number, line in enumerate(stream, start=before + 1):
-        if text := line.rstrip(f"\r\n{_END}"):
-            yield number, text.split(separator)
+    return _in_chunks(
+        (number, text.split(separator))
+        for number, line in enumerate(stream, start=before + 1)
+        if (text := line.rstrip(f"\r\n{_END}"))
+    )
+
+
+def _in_chunks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[Chunk]:
+    while chunk := list(islice(rows, _CHUNK)):
+        numbers, fields = zip(*chunk, strict=True)
+        yield np.array(numbers, dtype=np.int64), list(fields)
 
 
 class _LateKeyError(Exception):
@@ -157,7 +179,7 @@ def _json_lines(
             chosen = _chosen(file, list(keys), wanted)
             rows = _fields(file, chain(first, objects), keys, chosen, wanted, noted)
             try:
-                table = _strings(file, rows, chosen, chosen, noted)
+                table = _strings(file, _in_chunks(rows), chosen, chosen, noted)
             except _LateKeyError:
                 continue  # from the first line again, with this key
         faults.take(noted)
@@ -171,7 +193,7 @@ def _fields(
     chosen: list[str],
     wanted: Callable[[list[str]], Sequence[str]],
     faults: Faults,
-) -> Iterator[Row]:
+) -> Iterator[tuple[int, list[str]]]:
     for number, one in objects:
         if not one.keys() <= keys.keys():
             keys.update(dict.fromkeys(one))
@@ -242,7 +264,7 @@ def _chosen(
 
 def _strings(
     file: Path,
-    rows: Iterator[Row],
+    chunks: Iterator[Chunk],
     header: list[str],
     chosen: list[str],
     faults: Faults,
@@ -250,27 +272,29 @@ def _strings(
     """Lay out rows in columns, a part of them at a time."""
     places = [header.index(name) for name in chosen]
     parts: list[list[pa.Array]] = [[] for _ in chosen]
-    lines = []
-    while chunk := list(islice(rows, _CHUNK)):
-        whole = [row for row in chunk if len(row[1]) == len(header)]
-        if len(whole) < len(chunk):
+    index, n_rows = [], 0
+    for lines, rows in chunks:
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        if (wrong := lengths != len(header)).any():
             must = f"must have {len(header)} fields ({', '.join(header)})"
-            for line, row in chunk:
-                if len(row) != len(header):
-                    faults.add(f"{file}, line {line}: {must}; got {len(row)}")
-        lines.append(np.array([line for line, _ in whole], dtype=np.int64))
+            for row in np.flatnonzero(wrong):
+                faults.add(f"{file}, line {lines[row]}: {must}; got {lengths[row]}")
+            lines, rows = lines[~wrong], list(compress(rows, ~wrong))
+        index.append(lines)
+        columns = list(zip(*rows, strict=True)) or [()] * len(header)
         for part, place in zip(parts, places, strict=True):
-            part.append(pa.array([row[place] for _, row in whole], pa.large_string()))
-        log_rows(file, sum(map(len, lines)), _CHUNK)
-    if not sum(map(len, lines)):
+            part.append(pa.array(columns[place], pa.large_string()))
+        n_rows += len(rows)
+        log_rows(file, n_rows, len(rows))
+    if not n_rows:
         faults.settle()
         raise ValueError(f"{file} must have rows below its header; got none")
-    index = pd.Index(np.concatenate(lines))
-    columns = {
-        name: pd.Series(pa.chunked_array(part), index=index, dtype="str")
+    found = pd.Index(np.concatenate(index))
+    series = {
+        name: pd.Series(pa.chunked_array(part), index=found, dtype="str")
         for name, part in zip(chosen, parts, strict=True)
     }
-    return pd.DataFrame(columns, index=index)
+    return pd.DataFrame(series, index=found)
 
 
 def log_rows(file: Path, n_rows: int, step: int) -> None:

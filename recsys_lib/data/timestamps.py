@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from recsys_lib.arrays import BoolArray, IntArray
+from recsys_lib.arrays import BoolArray, FloatArray, IntArray
 
 _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6}
 _PER_SECOND |= {"nanoseconds": 10**9}
@@ -43,8 +45,11 @@ def read_times(written: "pd.Series[str]") -> Times:
     >>> read_times(pd.Series(["2001-09-09T01:46:40Z"])).seconds.tolist()
     [1000000000]
     """
-    numbers = pd.to_numeric(written, errors="coerce").to_numpy(float)
-    if np.isnan(numbers).all() or written.str.fullmatch(_DATE).mean() > 0.5:
+    numbers = read_numbers(written)
+    no_number = np.isnan(numbers)
+    if no_number.all() or (
+        no_number.any() and written.str.fullmatch(_DATE).mean() > 0.5
+    ):
         return _iso(written)
     finite = np.isfinite(numbers)
     sizes = np.abs(numbers[finite & (numbers != 0)])
@@ -54,6 +59,19 @@ def read_times(written: "pd.Series[str]") -> Times:
     bad = ~finite | (np.abs(np.where(finite, numbers, 0)) >= _TO * _PER_SECOND[unit])
     seconds = np.where(bad, 0, numbers) // _PER_SECOND[unit]
     return Times(seconds.astype(np.int64), bad, f"{unit} since 1970")
+
+
+def read_numbers(written: "pd.Series[str]") -> FloatArray:
+    """Read strings as numbers; NaN where one is none.
+
+    >>> read_numbers(pd.Series(["1e3", "x"])).tolist()
+    [1000.0, nan]
+    """
+    try:  # without objects of Python
+        numbers: FloatArray = pc.cast(pa.array(written), pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        numbers = pd.to_numeric(written, errors="coerce").to_numpy(float)
+    return numbers
 
 
 def _unit(sizes: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:

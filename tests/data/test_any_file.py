@@ -4,11 +4,12 @@ import csv
 import datetime
 import gzip
 import io
+import json
 import re
 import zipfile
 
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from recsys_lib.data.own import load_interactions
@@ -53,6 +54,9 @@ def tables(draw):
 def ways(draw):
     names = {role: draw(st.sampled_from(usual)) for role, usual in HEADERS.items()}
     return {
+        "kind": draw(st.sampled_from(["csv", "jsonl", "parquet"])),
+        "escaped": draw(st.booleans()),
+        "numbers": draw(st.booleans()),
         "order": draw(st.permutations(list(names))),
         "names": names,
         "encoding": draw(st.sampled_from(ENCODINGS)),
@@ -65,6 +69,28 @@ def ways(draw):
 
 
 def write(path, header, rows, way):
+    if way["kind"] == "csv":
+        content = as_csv(header, rows, way).encode(way["encoding"])
+    elif way["kind"] == "jsonl":
+        objects = [dict(zip(header, row, strict=True)) for row in rows]
+        lines = [json.dumps(x, ensure_ascii=way["escaped"]) for x in objects]
+        content = (way["end"].join(lines) + way["end"]).encode(way["encoding"])
+    else:
+        columns = zip(*rows, strict=True)
+        frame = pd.DataFrame(dict(zip(header, columns, strict=True)))
+        content = frame.to_parquet(index=False)
+    name = f"{path.stem}.{way['kind']}"
+    file = path.with_name(name + way["packed"])
+    if way["packed"] == ".gz":
+        file.write_bytes(gzip.compress(content))
+    elif way["packed"] == ".zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(name, content)
+    else:
+        file.write_bytes(content)
+
+
+def as_csv(header, rows, way):
     text = io.StringIO()
     writer = csv.writer(
         text,
@@ -74,15 +100,7 @@ def write(path, header, rows, way):
     )
     writer.writerow(header)
     writer.writerows(rows)
-    content = text.getvalue().encode(way["encoding"])
-    file = path.with_name(path.name + way["packed"])
-    if way["packed"] == ".gz":
-        file.write_bytes(gzip.compress(content))
-    elif way["packed"] == ".zip":
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr(path.name, content)
-    else:
-        file.write_bytes(content)
+    return text.getvalue()
 
 
 def time(seconds, unit):
@@ -91,6 +109,16 @@ def time(seconds, unit):
     hours = 8 if unit == "zone" else 0
     zone = datetime.timezone(datetime.timedelta(hours=hours))
     return datetime.datetime.fromtimestamp(seconds, zone).isoformat()
+
+
+def typed(fields, way):
+    """Numbers as JSON and Parquet have them, or strings."""
+    if way["kind"] == "csv" or not way["numbers"]:
+        return fields
+    more = {"rating": [float(x) for x in fields["rating"]]}
+    if way["unit"] in PER_SECOND:
+        more["timestamp"] = [int(x) for x in fields["timestamp"]]
+    return fields | more
 
 
 def load(folder):
@@ -115,6 +143,7 @@ def test_a_table_is_read_as_written_or_refused_in_words(tmp_path_factory, table,
         "rating": [rating for *_, rating in rows],
         "mood": ["x"] * len(rows),
     }
+    fields = typed(fields, way)
     header = [way["names"][role] for role in way["order"]]
     try:
         write(
@@ -130,9 +159,11 @@ def test_a_table_is_read_as_written_or_refused_in_words(tmp_path_factory, table,
     data, refusal = load(folder)
     if refusal:
         counts["refused"] += 1
-        assert re.search(r"(items|interactions)\.csv", refusal)
+        event(f"{way['kind']} refused")
+        assert re.search(r"(items|interactions)\.(csv|jsonl|parquet)", refusal)
         return
     counts["loaded"] += 1
+    event(f"{way['kind']} loaded")
     events = data.interactions
     read = pd.DataFrame(
         {

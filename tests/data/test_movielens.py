@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from recsys_lib.data.carried import MOVIELENS, SHA256, data_folder
-from recsys_lib.data.movielens import GENRES_100K, load_movielens
+from recsys_lib.data.movielens import GENRES_100K, is_movielens, load_movielens
 
 FLAGS = "|".join(str(int(genre == "Drama")) for genre in GENRES_100K)
 LAYOUTS = {
@@ -99,6 +99,127 @@ def test_official_files_that_do_not_fit_are_refused(folder):
     (broken / "movies.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"movies\.csv"):
         load_movielens(broken)
+
+
+OLD_TITLE, NEW_TITLE = "Café, Le (1994)", '"Café, Le (1994)"'
+RELEASES = {  # name -> its files, as GroupLens publishes them
+    "ml-100k": LAYOUTS["ml-100k"],
+    "ml-1m": LAYOUTS["ml-1m"],
+    "ml-10m": {
+        "ratings.dat": "9::20::4.5::838985046\n3::5::1::838983525\n",
+        "movies.dat": f"20::{OLD_TITLE}::Comedy|Drama\n5::Kid (1921)::Drama\n",
+        "tags.dat": "9::20::French!::1188263867\n",
+    },
+    **{
+        name: {
+            "ratings.csv": "userId,movieId,rating,timestamp\r\n"
+            "9,20,4.5,838985046\r\n3,5,1.0,838983525\r\n",
+            "movies.csv": "movieId,title,genres\r\n"
+            f"20,{NEW_TITLE},Comedy|Drama\r\n5,Kid (1921),Drama\r\n",
+            "tags.csv": "userId,movieId,tag,timestamp\r\n9,20,French,1188263867\r\n",
+            "links.csv": "movieId,imdbId,tmdbId\r\n20,0114709,862\r\n",
+            **more,
+        }
+        for name, more in {
+            "ml-20m": {"genome-tags.csv": "tagId,tag\r\n1,007\r\n"},
+            "ml-25m": {"genome-scores.csv": "movieId,tagId,relevance\r\n20,1,0.02\r\n"},
+            "ml-32m": {"README.txt": "Summary"},
+            "ml-latest": {"README.txt": "Summary"},
+            "ml-latest-small": {"README.txt": "Summary"},
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_each_release_is_read(folder, name):
+    encoding = "latin-1" if name in ("ml-100k", "ml-1m") else "utf-8"
+    path = folder(RELEASES[name], name, encoding)
+    assert is_movielens(path)
+    data = load_movielens(path)
+    assert (data.name, data.n_users, data.n_items) == (name, 2, 2)
+    assert data.users.user_id.tolist() == [3, 9]
+    assert data.items.title.tolist() == ["Kid", "Le Café"]
+    assert data.items.year.tolist() == [1921, 1994]
+    assert data.items.genres[0] == ("Drama",)
+    ratings = [4.5, 1.0] if name not in ("ml-100k", "ml-1m") else [4, 1]
+    assert data.interactions.rating.tolist() == ratings
+    assert "2 interactions of " in data.understood
+    assert "times in seconds since 1970" in data.understood
+
+
+def test_a_release_s_header_is_read_by_name(folder):
+    files = LAYOUTS["ml-latest"]
+    ratings = "userId,movieId,timestamp,rating\n9,20,100,4.0\n3,5,50,1.0\n"
+    movies = (
+        ',genres,title,movieId\n0,Drama,"Café, Le (1994)",20\n1,Drama,Kid (1921),5\n'
+    )
+    other = load_movielens(folder({"ratings.csv": ratings, "movies.csv": movies}))
+    usual = load_movielens(folder(files, "usual"))
+    assert other.interactions.equals(usual.interactions)
+    assert other.items.equals(usual.items)
+    lines = files["ratings.csv"].partition("\n")[2]
+    bare = folder(files | {"ratings.csv": lines}, "bare")
+    with pytest.raises(
+        ValueError, match=r"ratings\.csv must have a column for user, it"
+    ):
+        load_movielens(bare)
+
+
+MS = "userId,movieId,rating,timestamp\n9,20,4.0,838985046000\n3,5,1.0,838983525000\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "movies.csv",
+            "5,Kid",
+            "20,Kid",
+            r"movies\.csv, line 3: must have an item id of",
+        ),
+        ("ratings.csv", "9,20,4.0", "9,20,inf", r"line 2: must have a rating .*'inf'"),
+        (
+            "ratings.csv",
+            "9,20,4.0",
+            "9,20,1e39",
+            r"line 2: must have a rating .*'1e39'",
+        ),
+        (
+            "ratings.csv",
+            "9,20,4.0",
+            ",20,4.0",
+            "line 2: must have something in column us",
+        ),
+        (
+            "ratings.csv",
+            "4.0,100",
+            "4.0,noon",
+            "line 2: must have a timestamp .*'noon'",
+        ),
+    ],
+)
+def test_a_release_is_checked_as_other_files_are(folder, file, old, new, message):
+    files = LAYOUTS["ml-latest"]
+    assert old in files[file]
+    with pytest.raises(ValueError, match=message):
+        load_movielens(folder(files | {file: files[file].replace(old, new)}))
+    skipped = load_movielens(folder(files, "good"), skip_bad_rows=True)
+    assert "bad" not in skipped.understood
+
+
+def test_a_release_in_milliseconds_is_read_in_seconds(folder):
+    data = load_movielens(folder(LAYOUTS["ml-latest"] | {"ratings.csv": MS}))
+    assert data.interactions.timestamp.tolist() == [838985046, 838983525]
+    assert "times in milliseconds since 1970" in data.understood
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("name", ["ml-100k", "ml-1m"])
+def test_a_release_saved_again_in_another_encoding(folder, name, encoding):
+    data = load_movielens(folder(LAYOUTS[name], encoding=encoding))
+    assert data.items.title.tolist() == ["Kid", "Le Café"]
+    assert data.users.user_id.tolist() == [3, 9]
 
 
 def test_missing_files_name_the_command(tmp_path, monkeypatch):

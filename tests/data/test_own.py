@@ -384,6 +384,39 @@ def test_a_larger_set_is_cut(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_dataset().n_items == 1682, "the book's own data are never cut"
 
 
+def test_large_files_are_read_once(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path))
+    small = load_dataset(shop)
+    monkeypatch.setattr(library, "LARGE_BYTES", 1)
+    first = load_dataset(shop)
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("read again")
+
+    monkeypatch.setattr(library, "load_interactions", fail)
+    again = load_dataset(shop)
+    for data in (first, again):
+        pd.testing.assert_frame_equal(data.interactions, small.interactions)
+        pd.testing.assert_frame_equal(data.items, small.items)
+        assert (data.name, data.sha256) == (small.name, small.sha256)
+    monkeypatch.setenv("RECSYS_LIKED", "rating>=5")
+    with pytest.raises(pytest.fail.Exception):
+        load_dataset(shop)
+
+
+def test_progress_is_printed(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("recsys_lib.data.tables._LOGGED", 1000)
+    monkeypatch.setattr("recsys_lib.data.tables._CHUNK", 500)
+    edition_of({"dataset": f"{shop}/."})
+    lines = capsys.readouterr().out.splitlines()
+    rows = [f"interactions.csv: {n},000 rows" for n in (1, 2, 3, 4)]
+    assert lines == rows
+
+
 AFTER = """\
 +++ {"tags": ["needs-ratings"]}
 

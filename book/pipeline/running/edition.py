@@ -1,6 +1,9 @@
 """A reader's edition: the book run on the reader's data, models or both, with notes."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -110,9 +113,23 @@ def _options() -> Options:
 @cache
 def _loaded(folder: str) -> Dataset:
     try:
-        return load_dataset(folder)
+        with _progress():
+            return load_dataset(folder)
     except (OSError, ValueError) as error:
         raise BookError(f"DATASET: {error}") from error
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[None]:
+    """Print how many rows have been read of large files."""
+    logger, printer = logging.getLogger("recsys_lib.data"), logging.StreamHandler()
+    printer.setStream(sys.stdout)
+    logger.addHandler(printer)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
 
 
 @cache
