@@ -142,3 +142,20 @@ def test_a_gain_is_marked_if_it_is_confirmed_among_all_comparisons() -> None:
     assert "No gain in this table is confirmed" in table(0.03, 0.2)
     with pytest.raises(BookError, match=r"no record 'ch1\.p_a'"):
         decision_table([case], HERE)
+
+
+def test_a_case_of_other_data_says_so_on_a_reader_s() -> None:
+    case = Case("Few labels", [WITH], measured_on="reviews")
+    readers = Results(HERE.records, {**MACHINE, "dataset": "shop"})
+    assert "(on reviews, not on your data)" in decision_table([case], readers)
+    assert "reviews" not in decision_table([case], HERE)
+
+
+def test_no_gpu_is_answered_by_the_machine_at_hand() -> None:
+    (case,) = [x for x in load_cases(ROOT / DECISIONS)[0] if x.case == "No GPU"]
+    names = ("rt_text_p50_ms", "rt_one_text_p50_ms", "rt_every_item_p50_ms")
+    records = {"ch1": dict.fromkeys(names, RECORD)}
+    facts = {**MACHINE, "dataset": "shop", "absent": ["ch5"]}
+    for device, said in {"cpu": "with stored vectors", "cuda": "this run has"}.items():
+        run = Results(records, {**facts, "device": device})
+        assert said in decision_table([case], run)
