@@ -33,6 +33,7 @@ td:first-child, td:nth-child(2) { font-weight: 600; }
   table, tbody, tr, td { display: block; }
   thead { display: none; }
   td { border: 0; padding: .15rem 0; }
+  td:last-child::before { content: "Section "; }
   tr { padding: .7rem 0; border-bottom: 1px solid var(--line); }
 }
 figure { margin: 2rem 0; background: #fff; color: #000; padding: .5rem; }
