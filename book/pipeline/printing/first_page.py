@@ -20,8 +20,8 @@ _CONFIRMED = re.compile(r"\{confirmed\}`([^`]+)`")
 _ERROR = 0.05  # probability of one or more false confirmations
 _MARK = "†"
 _FAMILY = "Holm's method for all confirmatory comparisons of this run"
-_NOTE = f"† Confirmed by {_FAMILY} ([7.1](sec-7-1)). Gains without it are exploratory."
-_NONE = f"No gain in this table is confirmed by {_FAMILY} ([7.1](sec-7-1))."
+_SURE = f"† Confirmed by {_FAMILY}{{where}}. Gains without it are exploratory."
+_NONE = f"No gain in this table is confirmed by {_FAMILY}{{where}}."
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
     left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
     table = "\n".join(rows)
     lines = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), table)
-    note = (_NOTE if _MARK in lines else _NONE) if _CONFIRMED.search(table) else ""
+    note = _note(results, marked=_MARK in lines) if _CONFIRMED.search(table) else ""
     return f"""\
 :::{{div}} decisions
 
@@ -171,6 +171,13 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
 
 {note}
 {left}"""
+
+
+def _note(results: Results, *, marked: bool) -> str:
+    """What the mark means; with a link where the chapter with all comparisons is."""
+    absent = "ch7" in results.facts.get("absent", ())
+    where = "" if absent else " ([7.1](sec-7-1))"
+    return (_SURE if marked else _NONE).format(where=where)
 
 
 def _unanswered(case: Case, results: Results) -> str:
