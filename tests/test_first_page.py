@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = {"value": 2.0, "low": 1.5, "high": 2.5, "n": 9, "unit": "ms", "timed": True}
 MACHINE = {"cpu": "A", "cores": 2, "gpu": ""}
 HERE = Results({"ch1": {"a": RECORD, "b": {**RECORD, "value": 3.0}}}, MACHINE)
+WITHOUT_7 = {**MACHINE, "absent": ["ch2", "ch7"]}
 WITH = Option("model", "{interval}`ch1.a:.1f`", "{record}`ch1.a` ms", "[1](x)")
 
 
@@ -138,7 +139,27 @@ def test_a_gain_is_marked_if_it_is_confirmed_among_all_comparisons() -> None:
     marked = table(0.01, 0.2)
     assert "| {record}`ch1.a`†, {record}`ch1.b` |" in marked
     assert "† Confirmed by Holm's method" in marked
+    assert "of this run ([7.1](sec-7-1))." in marked
     assert "†" not in table(0.03, 0.2)  # twice .03 is above .05
     assert "No gain in this table is confirmed" in table(0.03, 0.2)
+    absent = Results({"ch1": {**HERE.records["ch1"], "p_a": p_of(0.01)}}, WITHOUT_7)
+    assert "of this run. Gains" in decision_table([case], absent)
     with pytest.raises(BookError, match=r"no record 'ch1\.p_a'"):
         decision_table([case], HERE)
+
+
+def test_a_case_of_other_data_says_so_on_a_reader_s() -> None:
+    case = Case("Few labels", [WITH], measured_on="reviews")
+    readers = Results(HERE.records, {**MACHINE, "dataset": "shop"})
+    assert "(on reviews, not on your data)" in decision_table([case], readers)
+    assert "reviews" not in decision_table([case], HERE)
+
+
+def test_no_gpu_is_answered_by_the_machine_at_hand() -> None:
+    (case,) = [x for x in load_cases(ROOT / DECISIONS)[0] if x.case == "No GPU"]
+    names = ("rt_text_p50_ms", "rt_one_text_p50_ms", "rt_every_item_p50_ms")
+    records = {"ch1": dict.fromkeys(names, RECORD)}
+    facts = {**MACHINE, "dataset": "shop", "absent": ["ch5"]}
+    for device, said in {"cpu": "with stored vectors", "cuda": "this run has"}.items():
+        run = Results(records, {**facts, "device": device})
+        assert said in decision_table([case], run)

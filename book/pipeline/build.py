@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -124,14 +123,13 @@ def report(root: Path, folder: Path, order: Order) -> Path:
     Raises:
         BookError: Naming what must be repaired.
     """
-    began = time.perf_counter()
     own = edition_of(order.parameters)
     chapters = select_chapters(root, order.selected or REPORTED, own)
     measured = _measure(root, order, chapters, check(root))
     cases, _ = load_cases(root / DECISIONS)
     said = Report(
         title=f"What to build: {own.name if own else 'the book and its data'}",
-        about=_about(measured, own, time.perf_counter() - began),
+        about=_about(measured, own),
         figure=find_figure(measured.runs, HEADLINE),
     )
     page = folder / "report.html"
@@ -140,17 +138,19 @@ def report(root: Path, folder: Path, order: Order) -> Path:
     return page
 
 
-def _about(measured: _Measured, own: Edition | None, seconds: float) -> str:
+def _about(measured: _Measured, own: Edition | None) -> str:
     """What the report was made of: data, models, machine, chapters."""
-    facts = measured.results.facts
-    numbers = " and ".join(str(int(c.number)) for c in measured.runs)
+    profile = measured.results.facts["profile"]
+    seconds = {int(c.number): run.seconds for c, run in measured.runs.items()}
+    ran = " and ".join(f"chapter {n} ({s:,.0f} s)" for n, s in seconds.items())
+    few = " It measures too little to judge a time." if profile == "smoke" else ""
     lines = [edition.described(own.data)] if own and own.data else []
     lines += [edition.described_models(own)] if own and own.models else []
     lines.append(
-        f"Measured by chapters {numbers} in the profile {facts['profile']}, on "
-        f"{machine_line(measured.results)}, in {seconds:,.0f} s. A gain stands with "
-        f"its 95 % interval; a time is the median of one request. `make book` with the "
-        f"same options prints every table and figure behind these numbers."
+        f"Measured by {ran} in the profile {profile}, on "
+        f"{machine_line(measured.results)}.{few} A gain stands with its 95 % interval; "
+        f"a time is the median of one request. `make book` with the same options "
+        f"prints every table and figure behind these numbers."
     )
     return "\n\n".join(lines)
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
     from recsys_lib.embeddings.engines.torch import TorchNetwork
 
+    _Network = OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork | TorchNetwork
+
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
     "openvino": ("float32", "bfloat16", "int8"),
@@ -132,17 +134,10 @@ def load_encoder(
     22713216
     """
     engine, precision = resolve_options(engine, precision, device)
-    for name, value in (("max_length", max_length), ("n_threads", n_threads)):
-        if value is not None:
-            whole_number(name, value)
-    if pooling not in (None, *POOLINGS):
-        wanted = ", ".join(POOLINGS)
-        raise ValueError(f"pooling must be one of {wanted}; got {pooling!r}")
+    _check_numbers(max_length=max_length, n_threads=n_threads)
     recipe = read_recipe(model_folder(model))
+    _check_pooling(pooling, recipe)
     if recipe.static:
-        if pooling not in (None, "mean"):
-            got = f"got {pooling!r} for {recipe.folder}"
-            raise ValueError(f"pooling of a token table must be mean; {got}")
         return load_static(recipe, max_length=max_length)
     config = json.loads((recipe.folder / "config.json").read_text("utf-8"))
     engine, precision, reason = _engine_for(recipe, config, engine, precision)
@@ -152,13 +147,10 @@ def load_encoder(
         recipe.folder, max_length, config, lower_case=recipe.lower_case
     )
     pad_id = config.get("pad_token_id") or 0
-    rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
-    network: OpenVinoNetwork | OnnxNetwork | OnnxFileNetwork | TorchNetwork
     if engine == "torch":
-        from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
-
-        network = load_torch_network(recipe.folder, device=device, precision=precision)
+        network: _Network = _torch_network(recipe.folder, device, precision)
     else:
+        rows = [pad([row], pad_id) for row in token_ids(tokenizer, calibration or [])]
         network = _cpu_network(
             recipe.folder, (engine, precision), calibration=rows, n_threads=n_threads
         )
@@ -174,6 +166,29 @@ def load_encoder(
         engine_reason=reason,
         assumed=recipe.assumed if pooling is None else "",
     )
+
+
+def _check_numbers(**given: int | None) -> None:
+    """Refuse options that are neither None nor whole numbers from 1."""
+    for name, value in given.items():
+        if value is not None:
+            whole_number(name, value)
+
+
+def _check_pooling(pooling: Pooling | None, recipe: Recipe) -> None:
+    """Refuse a pooling that is unknown, or that a table of tokens does not have."""
+    if pooling not in (None, *POOLINGS):
+        wanted = ", ".join(POOLINGS)
+        raise ValueError(f"pooling must be one of {wanted}; got {pooling!r}")
+    if recipe.static and pooling not in (None, "mean"):
+        got = f"got {pooling!r} for {recipe.folder}"
+        raise ValueError(f"pooling of a token table must be mean; {got}")
+
+
+def _torch_network(folder: Path, device: str, precision: str) -> TorchNetwork:
+    from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
+
+    return load_torch_network(folder, device=device, precision=precision)
 
 
 def _cpu_network(

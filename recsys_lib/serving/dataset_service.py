@@ -35,7 +35,9 @@ with needs("serving"):
     from fastapi import FastAPI
 
 LARGEST_EASE = 10_000  # items: its table of items by items has 400 MB
-_PLACES_L2 = 5.0  # of the ridge that places items without interactions; section 3.2
+# Of the ridge that places items without interactions: of 1, 5 and 20 the best for a
+# tenth of MovieLens' films when hidden, which then get 3 % of the places.
+_PLACES_L2 = 5.0
 _SAMPLE_USERS = 1000
 _MAX_BATCH = {"openvino": 1, "onnxruntime": 4, "torch": 32, "table": 32}  # by engine
 

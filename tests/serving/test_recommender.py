@@ -151,6 +151,15 @@ def test_content_scores_are_cosines_with_the_mean_vector():
     np.testing.assert_allclose(scores, [VECTORS @ mean, np.zeros(4)], atol=1e-7)
 
 
+def test_titles_stand_beside_the_ids():
+    (named,) = recommender(titles=["A", "B", "C", "D"]).recommend_texts(["1 0"], 2)
+    ids = recommender().item_ids
+    assert named.titles == ["ABCD"[ids.index(item)] for item in named.items]
+    assert recommender().recommend_texts(["1 0"], 2)[0].titles == []
+    with pytest.raises(ValueError, match="titles must be one per item; got 1 for 4"):
+        recommender(titles=["A"])
+
+
 def test_movielens_answers_texts_and_histories():
     some = movielens_recommender(Hashing())
     exact = "The Shawshank Redemption (1994). Drama."

@@ -20,8 +20,8 @@ _CONFIRMED = re.compile(r"\{confirmed\}`([^`]+)`")
 _ERROR = 0.05  # probability of one or more false confirmations
 _MARK = "†"
 _FAMILY = "Holm's method for all confirmatory comparisons of this run"
-_NOTE = f"† Confirmed by {_FAMILY} ([7.1](sec-7-1)). Gains without it are exploratory."
-_NONE = f"No gain in this table is confirmed by {_FAMILY} ([7.1](sec-7-1))."
+_SURE = f"† Confirmed by {_FAMILY}{{where}}. Gains without it are exploratory."
+_NONE = f"No gain in this table is confirmed by {_FAMILY}{{where}}."
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Option:
         """Whether the run holds each record that it cites."""
         texts = f"{self.build}\n{self.gain}\n{self.time}"
         cited = [citation.partition(":")[0] for _, _, citation in citations(texts)]
-        named = [*cited, *_CONFIRMED.findall(texts)]
-        return all(results.get(name) is not None for name in named)
+        for name in _CONFIRMED.findall(texts):
+            results.get(name)  # raises if no chapter makes it
+        return all(results.get(name) is not None for name in cited)
 
     def applies(self, results: Results) -> bool:
         """Whether the records support it, and the run holds what it cites."""
@@ -60,10 +61,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Case:
-    """A reader's case and its options; the first that applies is shown."""
+    """A reader's case and its options; the first that applies is shown.
+
+    Attributes:
+        case: In a few words.
+        options: In the order of preference.
+        measured_on: Data that are not replaced by the reader's; "" if they are.
+    """
 
     case: str
     options: Sequence[Option]
+    measured_on: str = ""
 
 
 def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
@@ -78,7 +86,7 @@ def load_cases(path: Path) -> tuple[list[Case], dict[str, str]]:
     content = yaml.safe_load(path.read_text())
     try:
         cases = [
-            Case(one["case"], [Option(**option) for option in one["options"]])
+            Case(**{**one, "options": [Option(**x) for x in one["options"]]})
             for one in content["cases"]
         ]
         return cases, dict(content["machines"])
@@ -143,12 +151,15 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
         if chosen is None:
             missing.append(_unanswered(case, results))
             continue
-        cells = (case.case, chosen.build, chosen.gain, chosen.time, chosen.where)
+        gain = chosen.gain
+        if case.measured_on and results.facts.get("dataset"):
+            gain += f" (on {case.measured_on}, not on your data)"
+        cells = (case.case, chosen.build, gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
     left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
     table = "\n".join(rows)
     lines = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), table)
-    note = (_NOTE if _MARK in lines else _NONE) if _CONFIRMED.search(table) else ""
+    note = _note(results, marked=_MARK in lines) if _CONFIRMED.search(table) else ""
     return f"""\
 :::{{div}} decisions
 
@@ -160,6 +171,13 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
 
 {note}
 {left}"""
+
+
+def _note(results: Results, *, marked: bool) -> str:
+    """What the mark means; with a link where the chapter with all comparisons is."""
+    absent = "ch7" in results.facts.get("absent", ())
+    where = "" if absent else " ([7.1](sec-7-1))"
+    return (_SURE if marked else _NONE).format(where=where)
 
 
 def _unanswered(case: Case, results: Results) -> str:

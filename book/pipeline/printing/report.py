@@ -11,10 +11,15 @@ from book.pipeline.printing.first_page import Case, Drawn, decision_table
 from book.pipeline.results import Results
 
 _CITED = re.compile(r"\{(record|interval|given)\}`([^`]+)`")
-_SECTION = re.compile(r"\[([\d.]+)\]\(sec-[^)]*\)")  # of a chapter, which is not here
+_LINK = re.compile(r"(\()?\[([\d.]+)\]\(sec-[^)]*\)")  # to a chapter, not in the file
 _DIRECTIVE = re.compile(r"^:::.*$", re.MULTILINE)
 _GLOSS = re.compile(r"^\*\*How to read the gains\.\*\*.*?(?=\n\n)", re.MULTILINE | re.S)
 
+_CAPTION = (
+    "Above: the quality of lists for users with a history, against the time of one "
+    "request. Below: the same for items without interactions. Each point is a model. "
+    "The language model's list comes from stored vectors, one text or all texts."
+)
 _STYLE = """\
 :root { color-scheme: light dark; --line: #8888; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
@@ -24,6 +29,13 @@ table { border-collapse: collapse; font-size: 15px; }
 th, td { text-align: left; vertical-align: top; padding: .5rem .7rem;
   border-bottom: 1px solid var(--line); min-width: 7rem; }
 td:first-child, td:nth-child(2) { font-weight: 600; }
+@media (max-width: 45rem) {
+  table, tbody, tr, td { display: block; }
+  thead { display: none; }
+  td { border: 0; padding: .15rem 0; }
+  td:last-child::before { content: "Section "; }
+  tr { padding: .7rem 0; border-bottom: 1px solid var(--line); }
+}
 figure { margin: 2rem 0; background: #fff; color: #000; padding: .5rem; }
 figure svg { max-width: 100%; height: auto; }
 """
@@ -62,8 +74,9 @@ def write_report(
     gloss = _GLOSS.search(intro)
     parts = [f"# {report.title}", report.about, table, gloss[0] if gloss else ""]
     if drawn := report.figure:
-        parts.append(f"## Quality against response time\n\n{drawn.caption}")
-    text = _SECTION.sub(r"section \1", filled("\n\n".join(parts), results))
+        parts.append(f"## Quality against response time\n\n{_CAPTION}")
+    text = filled("\n\n".join(parts), results)
+    text = _LINK.sub(lambda x: f"(section {x[2]}" if x[1] else x[2], text)
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
