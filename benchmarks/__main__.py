@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.benches import catalogue, gpu, request, service, vectors
+from benchmarks.benches import catalogue, filters, gpu, request, service, vectors
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, MODEL, NotRun
 from benchmarks.report import Row, markdown, not_run, write
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[..., list[Row]]] = {
     "request": request.run,
     "catalogue": catalogue.run,
     "vectors": vectors.run,
+    "filters": filters.run,
     "service": service.run,
     "gpu": gpu.run,
 }

@@ -100,6 +100,26 @@ class IndexContract:
         with pytest.raises(ValueError, match="k must be at least 1; got -1"):
             index.search(self.vectors, np.int64(-1))
 
+    @pytest.mark.parametrize("n_allowed", [0, 1, 3, 6])
+    def test_only_allowed_items_are_found(self, make_index, n_allowed):
+        index = make_index(self.vectors, self.ids)
+        ids = self.ids[:n_allowed]
+        mask = np.isin(np.arange(61), ids)
+        for allowed in (ids, [*ids, 999], mask, mask.tolist()):
+            found = index.search(self.vectors, 4, allowed=allowed)
+            assert found.items.shape == found.scores.shape == (6, min(4, n_allowed))
+            assert np.isin(found.items, ids).all()
+            if n_allowed:
+                own = found.items[:n_allowed, 0]
+                assert own.tolist() == ids.tolist()
+
+    def test_a_removed_item_is_not_found_though_it_is_allowed(self, make_index):
+        index = make_index(self.vectors, self.ids)
+        index.remove([40])
+        for allowed in ([40, 60], np.isin(np.arange(61), [40, 60])):
+            found = index.search(self.vectors[5:], 2, allowed=allowed)
+            assert found.items.tolist() == [[60]]
+
     def test_what_is_added_is_found_and_what_is_removed_is_not(self, make_index):
         index = make_index(self.vectors[:4], self.ids[:4])
         index.add(self.ids[4:], self.vectors[4:])
@@ -126,6 +146,14 @@ class IndexContract:
             (
                 lambda index: index.search(np.ones((1, 8)), 0),
                 "k must be at least 1; got 0",
+            ),
+            (
+                lambda index: index.search(np.ones((1, 8)), 1, allowed=[[True]]),
+                r"mask must be \(n,\); got shape \(1, 1\)",
+            ),
+            (
+                lambda index: index.search(np.ones((1, 8)), 1, allowed=[-1]),
+                ">= 0; got shape",
             ),
             (lambda index: index.add([30], np.ones((1, 8))), r"new; got \[30\]"),
             (lambda index: index.add([1, 1], np.ones((2, 8))), "different"),

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from benchmarks import peers
-from benchmarks.benches import catalogue, request, service, vectors
+from benchmarks.benches import catalogue, filters, request, service, vectors
 from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
 from benchmarks.children.worker import answer_requests
 from benchmarks.peers import Child, NotRun, interleave, peers_python
@@ -277,6 +277,20 @@ def test_vectors_are_unit_and_repeatable():
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(drawn, vectors.synthetic(5, seed=1))
     assert drawn.dtype == np.float32
+
+
+def test_filters_allow_their_share_and_the_far_ones_leave_out_the_neighbours():
+    drawn = vectors.synthetic(2002, seed=1)
+    queries, table = drawn[:2], drawn[2:]
+    masks = filters.masks_of(queries, table)
+    assert masks.mean(axis=3)[..., 0].tolist() == [list(filters.SHARES)] * 2
+    nearest = np.argmax(queries @ table.T, axis=1)
+    far = filters.FILTERS.index("far")
+    assert not masks[far, 1:, [0, 1], nearest].any()
+    best = filters.nearest_allowed(queries, table, masks)
+    for f, s, i in np.ndindex(best.shape[:3]):
+        scores = np.where(masks[f, s, i], table @ queries[i], -np.inf)
+        assert scores[best[f, s, i]].min() >= np.sort(scores)[-filters.K]
 
 
 def test_what_is_settled_is_counted_by_hand():

@@ -81,13 +81,19 @@ def reviews() -> list[str]:
 def vector_operations(kind: Any, **options: Any) -> Operations:
     """One of our indexes."""
     held: list[Any] = []
+    masks: list[Any] = []
 
     def prepare(path: str, queries: str) -> None:
         held[:] = [build_index(np.load(path), kind=kind, **options), np.load(queries)]
 
-    def search(number: int, k: int) -> Any:
+    def allow(path: str) -> None:
+        masks[:] = np.load(path, mmap_mode="r")  # (filters, shares, n_queries, n_items)
+
+    def search(number: int, k: int, mask: Sequence[int] | None = None) -> Any:
         index, queries = held
-        return index.search(queries[number : number + 1], k).items[0].tolist()
+        allowed = None if mask is None else masks[mask[0]][mask[1], number]
+        found = index.search(queries[number : number + 1], k, allowed=allowed)
+        return found.items[0].tolist()
 
     def distances(k: int) -> float:
         """Vectors of the graph that a query is compared with, on average."""
@@ -96,7 +102,8 @@ def vector_operations(kind: Any, **options: Any) -> Operations:
         index.search(queries, k)
         return float(faiss.cvar.hnsw_stats.ndis / len(queries))
 
-    return {"prepare": prepare, "search": search, "distances": distances}
+    listed: list[Any] = [prepare, allow, search, distances]
+    return {operation.__name__: operation for operation in listed}
 
 
 def make(options: dict[str, Any]) -> Callable[[], Operations]:

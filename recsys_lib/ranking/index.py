@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_lib.arguments import whole_number
-from recsys_lib.arrays import Float32Array, IntArray
+from recsys_lib.arrays import BoolArray, Float32Array, IntArray
 from recsys_lib.machine import huge_pages
 from recsys_lib.ranking.faiss_store import Kind, VectorStore, faiss
 from recsys_lib.ranking.top_n import TopN
@@ -49,7 +49,12 @@ class Index:
         return self._store.size_bytes + self._ids.nbytes
 
     def search(
-        self, queries: npt.ArrayLike, k: int, *, effort: float | None = None
+        self,
+        queries: npt.ArrayLike,
+        k: int,
+        *,
+        effort: float | None = None,
+        allowed: npt.ArrayLike | None = None,
     ) -> TopN:
         """Find the k nearest items of each query; the order of ties is not fixed.
 
@@ -58,27 +63,50 @@ class Index:
             k: At least 1; an index with fewer items returns them all.
             effort: Fraction of the items that `binary` shortlists and `hnsw` keeps as
                 candidates, in (0, 1]; at 1 both give the results of `flat`. None means
-                13 max(k, 10) and 7 max(k, 10) items. `flat` and `int8` ignore it.
+                13 max(k, 10) and 7 max(k, 10) items; among allowed items, as many as
+                their k best need. `flat` and `int8` ignore it.
+            allowed: Items that may be found: their ids (m,), of which those that are
+                not in the index are ignored, or a mask (n,) of booleans in which
+                ``allowed[id]`` says whether an item is; None for all. All allowed
+                vectors are compared where that takes less time than a shortlist.
 
         Returns:
-            Ids and inner products, each (n_queries, min(k, items)). Those of `int8`
-            have an error of at most sum(|query| * range) / 510, where the range of
-            each dimension is that of the first vectors added.
+            Ids and inner products, each (n_queries, min(k, items allowed)). Those of
+            `int8` have an error of at most sum(|query| * range) / 510, where the range
+            of each dimension is that of the first vectors added.
 
         Raises:
-            TypeError: If k is not an integer.
-            ValueError: If k, effort or the shape of queries is out of range, or
-                queries are not finite.
+            TypeError: If k is not an integer, or allowed are no integers or booleans.
+            ValueError: If k, effort or the shape of queries is out of range, queries
+                are not finite, or allowed are not one-dimensional or below 0.
         """
         rows = _float32_rows(queries, self.dim)
         wanted = whole_number("k", k)
         if effort is not None and not 0 < effort <= 1:
             raise ValueError(f"effort must lie in (0, 1]; got {effort}")
-        shape = len(rows), min(wanted, self._store.n_present)
+        chosen = None if allowed is None else self._chosen(allowed)
+        n_items = len(self) if chosen is None else int(np.count_nonzero(chosen))
+        shape = len(rows), min(wanted, n_items)
         if 0 in shape:
             return TopN(np.empty(shape, np.int64), np.empty(shape, np.float32))
-        scores, slots = self._store.search(rows, shape[1], effort)
+        if chosen is None:
+            scores, slots = self._store.search(rows, shape[1], effort)
+        else:
+            found = self._store.search_allowed(rows, shape[1], effort, chosen)
+            scores, slots = found
         return TopN(self._ids[slots], scores)
+
+    def _chosen(self, allowed: npt.ArrayLike) -> BoolArray:
+        """Slots (n_slots,) of the allowed items."""
+        given, ids = np.asarray(allowed), self._ids
+        if given.dtype != np.bool_:
+            return np.isin(ids, _checked_ids(given))
+        if given.ndim != 1:
+            raise ValueError(f"a mask must be (n,); got shape {given.shape}")
+        if not given.size:
+            return np.zeros(ids.size, np.bool_)
+        chosen: BoolArray = given[np.minimum(ids, given.size - 1)]
+        return chosen & self._store.present & (ids < given.size)
 
     def add(self, ids: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
         """Add items; `int8` clips values outside the range of the first vectors added.
