@@ -122,17 +122,18 @@ def _constants(source: str) -> Iterator[tuple[str, object]]:
 
 
 def _possible(cells: Iterable[Notebook], lacks: frozenset[str]) -> Iterator[Notebook]:
-    """The cells that can run; one note in place of each sequence that cannot."""
-    last = ""
+    """The cells that can run; one note in place of each sequence with code."""
+    noted = ""
     for cell in cells:
         tags = cell.metadata.get("tags", [])
         missing = next((need for need in sorted(lacks) if f"needs-{need}" in tags), "")
         if not missing or "parameters" in tags:  # these decide on the whole chapter
             yield cell
-        elif missing != last:
+            noted = ""
+        elif missing != noted and cell.cell_type == "code":
             text = f":::{{note}}\nA part is left out here: {NEEDS[missing]}.\n:::"
             yield new_markdown_cell(text)
-        last = missing
+            noted = missing
 
 
 def find_chapters(folder: Path) -> list[Chapter]:

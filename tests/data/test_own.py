@@ -431,6 +431,10 @@ stars = 4
 What is left.
 """
 CHAPTER = small_text('dataset = ""', AFTER)
+SENTENCE = small_text(
+    'dataset = ""',
+    '+++ {"tags": ["needs-ratings"]}\n\nFour stars.\n\n+++\n\nWhat is left.',
+)
 
 
 def test_what_cannot_run_is_left_out_with_a_note(tmp_path: Path) -> None:
@@ -442,6 +446,8 @@ def test_what_cannot_run_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert "Who likes what." not in prose
     assert prose.count(f"A part is left out here: {NEEDS['ratings']}.") == 1
     assert "What is left." in prose
+    told = Chapter(small_chapter(tmp_path, SENTENCE).path, frozenset({"ratings"}))
+    assert [text for _, text in told.prose] == ["# 1. A chapter", "What is left."]
 
 
 def test_chapters_without_the_parameter_are_left_out(
