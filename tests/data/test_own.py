@@ -239,7 +239,7 @@ def test_bad_rows_are_counted_or_left_out(
     )
     assert "'noon' in column timestamp" in data.understood
     (folder / "interactions.csv").write_text("user,item,timestamp\nu,q1,5\n")
-    with pytest.raises(ValueError, match=r"s\.csv must have a good row; got none: 3"):
+    with pytest.raises(ValueError, match=r"s\.csv must have a good row; got none, 3"):
         load_dataset(folder)
 
 
