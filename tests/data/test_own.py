@@ -208,6 +208,7 @@ def test_names_of_columns_may_be_said(
     monkeypatch.setenv("RECSYS_COLUMNS", "user=buyer")
     data = load_dataset(folder)
     assert data.n_users == 80
+    assert "; columns item, text, user=buyer, timestamp, rating" in data.understood
     assert set(data.sha256) == {"items.csv", "interactions.csv", "COLUMNS"}
 
 
