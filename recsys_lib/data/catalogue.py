@@ -71,10 +71,12 @@ def described_by_reviews(
     (['Too tight.'], ['a'])
     """
     n_rows = events.groupby("item_id")["item_id"].transform("size")
-    written = events[events["text"].str.strip() != ""]
+    written = events[["user_id", "item_id", "timestamp"]]
+    written = written[events["text"].str.strip() != ""]
     written = written.sort_values("timestamp", kind="stable")
     place = written.groupby("item_id").cumcount()
     used = written[place < (n_rows[written.index] // _SHARE).clip(1, _REVIEWS)]
+    used = used.assign(text=events["text"][used.index])
     by_item = used.groupby("item_id", sort=False)
     text = by_item["text"].agg(" ".join)
     pair = pd.MultiIndex.from_frame(events[["user_id", "item_id"]])

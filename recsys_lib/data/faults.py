@@ -31,13 +31,13 @@ class Faults:
     def __init__(self, *, skip: bool = False) -> None:
         self.skip = skip
         self.n_rows = 0
-        self._shown: list[str] = []
+        self._shown: list[tuple[Path, str]] = []
 
-    def add(self, fault: str) -> None:
+    def add(self, file: Path, line: int, fault: str) -> None:
         """Note one bad row; only the first ten are listed."""
         self.n_rows += 1
         if len(self._shown) < _SHOWN:
-            self._shown.append(fault)
+            self._shown.append((file, f", line {line}: {fault}"))
 
     def take(self, other: "Faults") -> None:
         """Add what another has noted."""
@@ -61,9 +61,9 @@ class Faults:
         broken = np.asarray(bad, dtype=bool)
         place, where = values.index.name or "line", np.flatnonzero(broken)
         for row in where[: _SHOWN - len(self._shown)]:
-            at = f"{file}, {place} {values.index[row]}"
             got = f"{values.iloc[row]!r} in column {values.name}"
-            self._shown.append(f"{at}: must have {rule}; got {got}")
+            fault = f", {place} {values.index[row]}: must have {rule}; got {got}"
+            self._shown.append((file, fault))
         self.n_rows += where.size
         return ~broken
 
@@ -76,7 +76,7 @@ class Faults:
         if self.n_rows and not self.skip:
             more, option = self.n_rows - 1, "SKIP_BAD_ROWS=1 leaves bad rows out"
             others = f"and {more:,} more bad row{'s' * (more > 1)}; " if more else ""
-            raise ValueError(f"{self._shown[0]} ({others}{option})")
+            raise ValueError(f"{''.join(map(str, self._shown[0]))} ({others}{option})")
 
     def listed(self) -> str:
         """The number of bad rows that are left out, and the first ten of them."""
@@ -84,5 +84,5 @@ class Faults:
             return ""
         rows = "row" if self.n_rows == 1 else "rows"
         first = ", the first" if self.n_rows > len(self._shown) else ""
-        shown = "; ".join(self._shown)
+        shown = "; ".join(f"{file.name}{fault}" for file, fault in self._shown)
         return f"{self.n_rows:,} bad {rows} left out{first}: {shown}"

@@ -96,7 +96,7 @@ def keep_good(
     table = table[faults.good(file, table[role].rename(name), bad, rule)]
     if table.empty:
         faults.settle()
-        raise ValueError(f"{file} must have a good row; got none: {faults.listed()}")
+        raise ValueError(f"{file} must have a good row; got none, {faults.listed()}")
     return table
 
 

@@ -32,6 +32,7 @@ FEWEST_RETURNING = 20  # users, at each cut
 _CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 LARGE_BYTES = 1 << 26  # files of this size are read once: what is used is cached
+_ROLE_OF = {"item_id": "item", "genres": "metadata"}
 _EVENT, _OPTIONAL = ("user", "item", "timestamp"), ("rating", "review")
 _TEXTS = ("text", "title", "features", "description")
 _ABOUT = (*_TEXTS, "metadata", "year")
@@ -302,8 +303,9 @@ def _named(*tables: pd.DataFrame | None) -> str:
     found: dict[str, str] = {}
     for table in tables:
         if table is not None:
+            roles = [_ROLE_OF.get(x, x) for x in map(str, table)]
             columns = table.attrs.get("columns", {})
-            found |= {x: columns.get(x, x) for x in map(str, table)}
+            found |= {role: columns.get(role, role) for role in roles}
     pairs = [x if x == column else f"{x}={column}" for x, column in found.items()]
     return f"columns {', '.join(pairs)}"
 

@@ -203,7 +203,7 @@ def _fields(
         try:
             "".join(row).encode()
         except UnicodeEncodeError as error:
-            faults.add(f"{file}, line {number}: must be text; got {error}")
+            faults.add(file, number, f"must be text; got {error}")
         else:
             yield number, row
 
@@ -219,7 +219,7 @@ def _objects(
             yield number, found
         else:
             got = f"got {str(found)[:80]!r}"
-            faults.add(f"{file}, line {number}: must be a JSON object; {got}")
+            faults.add(file, number, f"must be a JSON object; {got}")
 
 
 def _object(line: str) -> Any:
@@ -278,7 +278,7 @@ def _strings(
         if (wrong := lengths != len(header)).any():
             must = f"must have {len(header)} fields ({', '.join(header)})"
             for row in np.flatnonzero(wrong):
-                faults.add(f"{file}, line {lines[row]}: {must}; got {lengths[row]}")
+                faults.add(file, int(lines[row]), f"{must}; got {lengths[row]}")
             lines, rows = lines[~wrong], list(compress(rows, ~wrong))
         index.append(lines)
         columns = list(zip(*rows, strict=True)) or [()] * len(header)

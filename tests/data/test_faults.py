@@ -23,10 +23,10 @@ def test_bad_rows_are_refused_with_their_number(tmp_path):
 def test_only_the_first_ten_are_listed(tmp_path):
     faults, values = Faults(skip=True), pd.Series([*map(str, range(25))], name="n")
     assert faults.listed() == ""
-    faults.add("a.csv, line 7: broken")
+    faults.add(tmp_path / "a.csv", 7, "broken")
     faults.good(tmp_path / "a.csv", values, values != "", "no")
     other = Faults()
-    other.add("b.csv")
+    other.add(tmp_path / "b.csv", 1, "broken")
     faults.take(other)
     faults.settle()
     assert faults.n_rows == 27
@@ -34,3 +34,4 @@ def test_only_the_first_ten_are_listed(tmp_path):
     assert faults.listed().count("a.csv") == 10
     assert "got '8' in" in faults.listed()
     assert "b.csv" not in faults.listed()
+    assert str(tmp_path) not in faults.listed(), "pages name no folder of the reader"

@@ -227,6 +227,7 @@ def test_names_of_columns_may_be_said(
     monkeypatch.setenv("RECSYS_COLUMNS", "user=buyer")
     data = load_dataset(folder)
     assert data.n_users == 80
+    assert "; columns item, text, user=buyer, timestamp, rating" in data.understood
     assert set(data.sha256) == {"items.csv", "interactions.csv", "COLUMNS"}
 
 
@@ -258,7 +259,7 @@ def test_bad_rows_are_counted_or_left_out(
     )
     assert "'noon' in column timestamp" in data.understood
     (folder / "interactions.csv").write_text("user,item,timestamp\nu,q1,5\n")
-    with pytest.raises(ValueError, match=r"s\.csv must have a good row; got none: 3"):
+    with pytest.raises(ValueError, match=r"s\.csv must have a good row; got none, 3"):
         load_dataset(folder)
 
 
