@@ -91,8 +91,7 @@ def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
     made: list[Annotation] = []
 
     def place() -> None:
-        while made:
-            made.pop().remove()
+        _remove(made)
         taken = _drawn(axes)
         texts: list[Bbox] = []
         for name, point in zip(shown, at, strict=True):
@@ -119,55 +118,84 @@ def name_ends(
         ends: Name -> (x, y) of its line.
         both: Names that have measured points and a dashed prediction.
     """
-    legend, figure = axes.get_legend(), _figure(axes)
-    drawn = dict[str, Any]()
-    for line in axes.lines:
-        drawn.setdefault(str(line.get_label()).removesuffix(", predicted"), line)
-    made: list[Annotation] = []
+    names = _EndNames(axes, ends, both)
+    _steps(_figure(axes)).append((names.write, names.spread))
 
-    def write() -> None:
-        while made:
-            made.pop().remove()
-        if axes.get_legend() is not legend or legend is None:
+
+class _EndNames:
+    """Names at the ends of lines, or a legend above where there is no room for them."""
+
+    def __init__(
+        self,
+        axes: Axes,
+        ends: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+        both: Sequence[str],
+    ) -> None:
+        self.axes, self.ends, self.both = axes, ends, both
+        self.legend, self.figure = axes.get_legend(), _figure(axes)
+        self.lines = dict[str, Any]()
+        for line in axes.lines:
+            name = str(line.get_label()).removesuffix(", predicted")
+            self.lines.setdefault(name, line)
+        self.made: list[Annotation] = []
+
+    def write(self) -> None:
+        """Write the names, or the legend, for the width that the figure has now."""
+        _remove(self.made)
+        if self.axes.get_legend() is not self.legend or self.legend is None:
             return
-        for old in [x for x in figure.legends if vars(x).get("_book_made")]:
+        for old in [x for x in self.figure.legends if vars(x).get("_book_made")]:
             old.remove()
-        for name, (x, y) in ends.items():
-            xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-            at = float(ys[np.argmax(xs)])
-            text = axes.annotate(
-                textwrap.fill(name, 20),
-                (1, at),
-                (14, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                annotation_clip=False,
-            )
-            text.set(fontsize=TEXT_POINTS, va="center")
-            text.set_color(drawn[name].get_color())
-            made.append(text)
-        width = max(t.get_window_extent().width for t in made)
-        fits = width < 0.3 * figure.bbox.width and _reach(axes, ends) > 0.8
+        for name, (x, y) in self.ends.items():
+            self.made.append(self._name(name, x, y))
+        fits = self._fit()
         if not fits:
-            while made:
-                made.pop().remove()
-        legend.set_visible(False)
-        legend.set_in_layout(False)
+            _remove(self.made)
+        self.legend.set_visible(False)
+        self.legend.set_in_layout(False)
         if not fits:
-            legend_above(axes)
-            vars(figure.legends[-1])["_book_made"] = True
-        elif both:
-            grey = _GREY
-            marks = [Line2D([], [], ls="", marker="o", ms=4, color=grey)]
-            marks += [Line2D([], [], ls="--", lw=1.2, color=grey)]
-            words = ["measured", "predicted"]
-            figure.legend(marks, words, loc="outside upper center", ncols=2)
-            vars(figure.legends[-1])["_book_made"] = True
+            legend_above(self.axes)
+            vars(self.figure.legends[-1])["_book_made"] = True
+        elif self.both:
+            self._explain_marks()
 
-    def spread() -> None:
-        _spread(axes, made)
+    def spread(self) -> None:
+        """Shift names apart that would cover each other."""
+        _spread(self.axes, self.made)
 
-    _steps(figure).append((write, spread))
+    def _name(self, name: str, x: npt.ArrayLike, y: npt.ArrayLike) -> Annotation:
+        xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        text = self.axes.annotate(
+            textwrap.fill(name, 20),
+            (1, float(ys[np.argmax(xs)])),
+            (14, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            annotation_clip=False,
+        )
+        text.set(fontsize=TEXT_POINTS, va="center")
+        text.set_color(self.lines[name].get_color())
+        return text
+
+    def _fit(self) -> bool:
+        """Whether names leave room, and lines end near enough to them."""
+        width = max(text.get_window_extent().width for text in self.made)
+        narrow = width < 0.3 * self.figure.bbox.width
+        return narrow and _reach(self.axes, self.ends) > 0.8
+
+    def _explain_marks(self) -> None:
+        """A legend of two marks: measured points and dashed predictions."""
+        marks = [Line2D([], [], ls="", marker="o", ms=4, color=_GREY)]
+        marks += [Line2D([], [], ls="--", lw=1.2, color=_GREY)]
+        words = ["measured", "predicted"]
+        self.figure.legend(marks, words, loc="outside upper center", ncols=2)
+        vars(self.figure.legends[-1])["_book_made"] = True
+
+
+def _remove(made: list[Annotation]) -> None:
+    """Take annotations off their axes, and out of the list."""
+    while made:
+        made.pop().remove()
 
 
 def legend_above(*panels: Axes, order: Sequence[str] = ()) -> None:
@@ -288,46 +316,56 @@ def _reach(
 
 def _spread(axes: Axes, texts: list[Annotation]) -> None:
     """Shift texts at the right apart, and join each that moves to its line's end."""
-    figure = _figure(axes)
-    points = 72 / figure.dpi
+    points = 72 / _figure(axes).dpi
+    edge = axes.get_xlim()[1]
     natural = {
-        text: axes.transData.transform((axes.get_xlim()[1], text.xy[1]))[1] * points
+        text: float(axes.transData.transform((edge, text.xy[1]))[1]) * points
         for text in texts
     }
     order = sorted(texts, key=lambda text: natural[text])
     half = [text.get_window_extent().height * points / 2 + 1 for text in order]
     low, high = axes.bbox.y0 * points, axes.bbox.y1 * points
-    places: list[float] = []
-    for n, text in enumerate(order):
-        above = places[-1] + half[n - 1] + half[n] if places else low
-        places.append(max(natural[text], above))
-    ceiling = high + _LINE_POINTS / 2
-    for n in reversed(range(len(order))):
-        places[n] = min(places[n], ceiling - half[n])
-        ceiling = places[n] - half[n]
+    places = _apart([natural[x] for x in order], half, low, high + _LINE_POINTS / 2)
     for text, place in zip(order, places, strict=True):
         shift = place - natural[text]
         moved = abs(shift) > 3
         text.xyann = (14 if moved else 6, shift)
         if moved:
-            colour, where = text.get_color(), text.xy
-            leader = axes.annotate(
-                "",
-                where,
-                (13, shift),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                annotation_clip=False,
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": colour,
-                    "lw": 0.6,
-                    "shrinkA": 0,
-                    "shrinkB": 0,
-                },
-            )
-            leader.set_in_layout(False)
-            texts.append(leader)
+            texts.append(_leader(axes, text, shift))
+
+
+def _apart(
+    natural: Sequence[float], half: Sequence[float], low: float, ceiling: float
+) -> list[float]:
+    """Heights near the natural ones, ascending, at which texts do not overlap.
+
+    >>> _apart([0, 1, 9], [2, 2, 2], 0, 12)
+    [0, 4, 9]
+    """
+    places: list[float] = []
+    for n, wanted in enumerate(natural):
+        above = places[-1] + half[n - 1] + half[n] if places else low
+        places.append(max(wanted, above))
+    for n in reversed(range(len(places))):
+        places[n] = min(places[n], ceiling - half[n])
+        ceiling = places[n] - half[n]
+    return places
+
+
+def _leader(axes: Axes, text: Annotation, shift: float) -> Annotation:
+    """A line from a text that was shifted to the end of its curve."""
+    line = {"arrowstyle": "-", "color": text.get_color(), "lw": 0.6}
+    leader = axes.annotate(
+        "",
+        text.xy,
+        (13, shift),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        annotation_clip=False,
+        arrowprops={**line, "shrinkA": 0, "shrinkB": 0},
+    )
+    leader.set_in_layout(False)
+    return leader
 
 
 def _area(box: Bbox) -> float:
