@@ -1,4 +1,4 @@
-"""What a reader says about data of his own, in the environment of the process."""
+"""What a reader says about their own data, in the environment of the process."""
 
 import hashlib
 import os
