@@ -54,6 +54,7 @@ help:
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make report  what to build on your DATASET= and MODELS=, in minutes: one page"
+	@echo "            (smoke; PROFILE=standard draws more)"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
@@ -91,6 +92,8 @@ book: $(READY)
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
 
+# Intervals are wider and times rougher than with PROFILE=standard, which takes longer.
+report: PROFILE = smoke
 report: $(READY)
 	@$(PY) -m book.pipeline report --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \

@@ -45,7 +45,7 @@ from recsys_lib.machine import describe_machine
 RECORDED = "book/results"
 DECISIONS = "book/decisions.yml"
 HEADLINE = "fig-ch1-buys-and-costs"  # on the first page, too
-REPORTED = frozenset({"01", "03"})  # of `make report`: four minutes on two cores
+REPORTED = frozenset({"01", "03"})  # of `make report`, whose page takes minutes
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def _about(measured: _Measured, own: Edition | None) -> str:
     profile = measured.results.facts["profile"]
     seconds = {int(c.number): run.seconds for c, run in measured.runs.items()}
     ran = " and ".join(f"chapter {n} ({s:,.0f} s)" for n, s in seconds.items())
-    few = " It measures too little to judge a time." if profile == "smoke" else ""
+    few = " It measures too little to judge a time: PROFILE=standard measures more."
+    few = few if profile == "smoke" else ""
     lines = [edition.described(own.data)] if own and own.data else []
     lines += [edition.described_models(own)] if own and own.models else []
     lines.append(
