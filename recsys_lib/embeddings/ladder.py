@@ -14,7 +14,7 @@ from recsys_lib.embeddings.own import OwnModel, find_models
 from recsys_lib.embeddings.pretrained import MINILM_SHA256
 from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.static import StaticEncoder
-from recsys_lib.embeddings.stored import stored_vectors
+from recsys_lib.embeddings.stored_vectors import stored_vectors
 from recsys_lib.embeddings.transformer import Encoder
 
 

@@ -17,7 +17,7 @@ from recsys_lib.data.own import load_dataset
 from recsys_lib.embeddings.encoder import PRECISIONS, calibration_sample, load_encoder
 from recsys_lib.embeddings.own import find_models
 from recsys_lib.embeddings.pretrained import MINILM_SHA256
-from recsys_lib.embeddings.stored import stored_vectors
+from recsys_lib.embeddings.stored_vectors import stored_vectors
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.extras import needs
 from recsys_lib.machine import usable_cores

@@ -9,7 +9,7 @@ import pytest
 from recsys_lib.arrays import Float32Array
 from recsys_lib.embeddings import stored
 from recsys_lib.embeddings.recipe import Role
-from recsys_lib.embeddings.stored import stored_vectors
+from recsys_lib.embeddings.stored_vectors import stored_vectors
 
 
 class Lengths:
