@@ -22,7 +22,7 @@ from recsys_lib.data.movielens import is_movielens, load_movielens
 from recsys_lib.data.new_items import find_new_items
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.repeats import count_repeats
-from recsys_lib.data.sampling import sample_items, sample_users
+from recsys_lib.data.sampling import fit_to
 from recsys_lib.data.stored import store_dataset, stored_dataset
 from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
@@ -44,7 +44,7 @@ def load_dataset(folder: str | Path = "", *, whole: bool = False) -> Dataset:
     Args:
         folder: Empty for the book's MovieLens. Otherwise tables as of
             `load_interactions`, or an official release of MovieLens. A larger data set
-            is reduced to 4,000 items, by `sampling.sample_items`, and 7,000 users.
+            is reduced to 4,000 items and 7,000 users by `sampling.fit_to`.
         whole: Neither reduce it nor ask for the sizes that measurements need.
 
     Returns:
@@ -363,9 +363,6 @@ def _n_returning(dataset: Dataset, share: float) -> int:
 
 def _fit_to_book(dataset: Dataset) -> Dataset:
     """Drop users without interactions, and what the chapters' tables cannot hold."""
-    rng = np.random.default_rng(0)
-    if dataset.n_items > LARGEST_ITEMS:
-        dataset = sample_items(dataset, LARGEST_ITEMS, rng=rng)
-    dataset = sample_users(dataset, LARGEST_USERS, rng=rng)
+    dataset = fit_to(dataset, n_items=LARGEST_ITEMS, n_users=LARGEST_USERS)
     check_structure(dataset)
     return dataset

@@ -4,25 +4,62 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys_lib.arrays import IntArray
+from recsys_lib.arrays import FloatArray, IntArray
 from recsys_lib.data.dataset import Dataset
 
 _GROUPS = 10
+_ACTIVE = 1000  # users with over 10 items, which are enough
+_HOW = {
+    0: "with equal chances",
+    1: "with chances in proportion to their interactions",
+    np.inf: "those with most interactions",
+}
+_POWERS = tuple(_HOW)
+
+
+def fit_to(dataset: Dataset, *, n_items: int, n_users: int, seed: int = 0) -> Dataset:
+    """Reduce a data set to so many items and users, with as little choice as possible.
+
+    Items and users are drawn with equal chances, the same share of new and old items.
+    Of a large set too few interactions would be left; then chances are in proportion to
+    the number of interactions, and if this is not enough, those with most are taken. It
+    is enough if 1,000 users, or half of those there were, have over 10 items.
+
+    Args:
+        dataset: Of any size; a small one loses only users without interactions.
+        n_items: At most.
+        n_users: At most.
+        seed: Of the draws.
+
+    Returns:
+        The data that are left; `understood` says how they were drawn.
+    """
+    enough, best = min(_ACTIVE, _n_active(dataset) / 2), None
+    for power in _POWERS:
+        rng, cut = np.random.default_rng(seed), dataset
+        if cut.n_items > n_items:
+            cut = sample_items(cut, n_items, rng=rng, power=power)
+        cut = sample_users(cut, n_users, rng=rng, power=power)
+        if best is None or _n_active(cut) > _n_active(best):
+            best = cut
+        if _n_active(cut) >= enough:
+            return cut
+    return best or dataset
 
 
 def sample_items(
-    dataset: Dataset, n_items: int, *, rng: np.random.Generator
+    dataset: Dataset, n_items: int, *, rng: np.random.Generator, power: float = 0
 ) -> Dataset:
     """Draw items so that the share of new and old ones stays as it is.
 
-    From each group of `age_groups` the same share is drawn. If at least half of all
-    items stay, those of a group have equal chances; otherwise too few interactions
-    would be left, and chances are in proportion to an item's interactions.
+    From each group of `age_groups` the same share is drawn.
 
     Args:
         dataset: Its items keep their order, and its users their codes.
         n_items: How many, in [1, dataset.n_items].
         rng: Draws.
+        power: Chances in a group are in proportion to this power of the number of an
+            item's interactions: 0 for equal ones, infinity for the items with most.
 
     Returns:
         The items drawn with their interactions; `understood` says how.
@@ -33,23 +70,19 @@ def sample_items(
     if not 1 <= n_items <= dataset.n_items:
         raise ValueError(f"n_items must lie in [1, {dataset.n_items}]; got {n_items}")
     events, groups = dataset.interactions, age_groups(dataset)
-    is_large = 2 * n_items < dataset.n_items
-    weight = np.ones(dataset.n_items)
-    if is_large:
-        weight = np.maximum(np.bincount(events["item"], minlength=dataset.n_items), 0.5)
-    # the smallest of exponential times at these rates: a draw without replacement
-    arrival = rng.exponential(size=dataset.n_items) / weight
-    order = np.lexsort((arrival, groups))
+    counts = np.bincount(events["item"], minlength=dataset.n_items)
+    order = np.lexsort((_arrivals(counts, power, rng), groups))
     sizes = np.bincount(groups)
     place = np.arange(dataset.n_items) - (np.cumsum(sizes) - sizes)[groups[order]]
     drawn = np.sort(order[place < _quotas(sizes, n_items)[groups[order]]])
-    stays = events["item"].isin(drawn)
-    events = events[stays].reset_index(drop=True)
-    events["item"] = np.searchsorted(drawn, events["item"])
-    chances = "in proportion to their interactions" if is_large else "that are equal"
+    code = np.full(dataset.n_items, -1)
+    code[drawn] = np.arange(n_items)
+    found = code[events["item"]]
+    events = events[found >= 0].reset_index(drop=True)
+    events["item"] = found[found >= 0]
     said = (
         f"{n_items:,} of {dataset.n_items:,} items drawn, the same share of new and "
-        f"old ones, by chances {chances}"
+        f"old ones, {_HOW[power]}"
     )
     return replace(
         dataset,
@@ -60,29 +93,50 @@ def sample_items(
 
 
 def sample_users(
-    dataset: Dataset, n_users: int, *, rng: np.random.Generator
+    dataset: Dataset, n_users: int, *, rng: np.random.Generator, power: float = 0
 ) -> Dataset:
     """Keep users with an interaction; if they are more than `n_users`, draw so many.
 
     Args:
         dataset: Its items keep their codes, and its users their order.
         n_users: At most.
-        rng: Draws, each user with the same chance.
+        rng: Draws.
+        power: Of the number of a user's interactions, as in `sample_items`.
     """
     events, understood = dataset.interactions, dataset.understood
-    users = np.unique(events["user"])
+    users, counts = np.unique(events["user"], return_counts=True)
     if len(users) > n_users:
-        said = f"{n_users:,} of {len(users):,} users drawn"
+        said = f"{n_users:,} of {len(users):,} users drawn, {_HOW[power]}"
         understood = "; ".join(filter(None, [understood, said]))
-        users = np.sort(rng.choice(users, n_users, replace=False))
-    events = events[events["user"].isin(users)].reset_index(drop=True)
-    events["user"] = np.searchsorted(users, events["user"])
+        arrivals = _arrivals(counts, power, rng)
+        users = np.sort(users[np.argsort(arrivals, kind="stable")[:n_users]])
+    code = np.full(dataset.n_users, -1)
+    code[users] = np.arange(len(users))
+    found = code[events["user"]]
+    events = events[found >= 0].reset_index(drop=True)
+    events["user"] = found[found >= 0]
     return replace(
         dataset,
         interactions=events,
         users=dataset.users.iloc[users].reset_index(drop=True),
         understood=understood,
     )
+
+
+def _arrivals(counts: IntArray, power: float, rng: np.random.Generator) -> FloatArray:
+    """The first n are a draw without replacement: exponential times at these rates."""
+    times = rng.exponential(size=len(counts))
+    if np.isinf(power):
+        return times / (1 + times) - counts  # ties at random
+    return np.asarray(times / np.maximum(counts, 0.5) ** power)
+
+
+def _n_active(dataset: Dataset) -> int:
+    """Number of users with over 10 different items."""
+    events = dataset.interactions
+    pair = events["user"].to_numpy() * dataset.n_items + events["item"].to_numpy()
+    users = np.unique(pair) // max(dataset.n_items, 1)
+    return int((np.bincount(users) > 10).sum()) if len(users) else 0
 
 
 def age_groups(dataset: Dataset) -> IntArray:

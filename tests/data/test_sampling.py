@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from recsys_lib.data.dataset import Dataset
 from recsys_lib.data.movielens import load_movielens
-from recsys_lib.data.sampling import age_groups, sample_items, sample_users
+from recsys_lib.data.sampling import age_groups, fit_to, sample_items, sample_users
 
 
 def made(rows, n_items, n_users=9):
@@ -25,10 +25,10 @@ def first_times(data):
     return data.interactions.groupby("item").timestamp.min()
 
 
-@given(logs, st.integers(1, 40), st.integers(0, 3))
-def test_the_share_of_items_by_age_stays(rows, n_items, seed):
+@given(logs, st.integers(1, 40), st.integers(0, 3), st.sampled_from([0, 1, np.inf]))
+def test_the_share_of_items_by_age_stays(rows, n_items, seed, power):
     data = made(rows, 40)
-    cut = sample_items(data, n_items, rng=np.random.default_rng(seed))
+    cut = sample_items(data, n_items, rng=np.random.default_rng(seed), power=power)
     groups, kept = age_groups(data), cut.items.item_id.to_numpy()
     share = n_items / 40
     assert len(set(kept)) == n_items
@@ -38,7 +38,7 @@ def test_the_share_of_items_by_age_stays(rows, n_items, seed):
         assert abs(m - share * n) < 1
     events = data.interactions[data.interactions.item.isin(kept)]
     assert (kept[cut.interactions.item] == events.item).all()
-    again = sample_items(data, n_items, rng=np.random.default_rng(seed))
+    again = sample_items(data, n_items, rng=np.random.default_rng(seed), power=power)
     assert again.items.equals(cut.items)
 
 
@@ -63,16 +63,38 @@ def test_ages_of_films_stay_and_new_ones_are_not_lost():
     kept = np.bincount(groups[ids]) / np.bincount(groups)
     assert abs(kept - 1121 / 1682).max() < 1 / 140
     assert "1,121 of 1,682 items drawn" in cut.understood
-    assert "by chances that are equal" in cut.understood
-    few = sample_items(films, 300, rng=np.random.default_rng(0))
-    assert "in proportion to their interactions" in few.understood
-    assert len(few.interactions) > 1.4 * 100_000 * 300 / 1682
+    assert "with equal chances" in cut.understood
+    few = [
+        sample_items(films, 300, rng=np.random.default_rng(0), power=power)
+        for power in (0, 1, np.inf)
+    ]
+    assert "in proportion to their interactions" in few[1].understood
+    n_rows = [len(x.interactions) for x in few]
+    assert n_rows[0] < n_rows[1] < n_rows[2]
+    groups = age_groups(films)
+    for x in few:
+        kept = np.bincount(groups[x.items.item_id.to_numpy() - 1])
+        assert abs(kept - 300 / 1682 * np.bincount(groups)).max() < 1
+
+
+def test_as_little_choice_as_possible():
+    films = load_movielens()
+    small = fit_to(films, n_items=2000, n_users=2000)
+    assert small.interactions.equals(films.interactions)
+    assert small.understood == ""
+    usual = fit_to(films, n_items=1200, n_users=800)
+    assert usual.understood.count("with equal chances") == 2
+    dense = fit_to(films, n_items=60, n_users=700)
+    assert dense.understood.count("those with most interactions") == 2
+    assert fit_to(films, n_items=1200, n_users=800).items.equals(usual.items)
 
 
 def test_a_chance_is_the_share_of_interactions():
     rows = [(0, 0, 0)] * 3 + [(0, 1, 0), (0, 2, 0)] + [(1, 0, 0)]
     drawn = [
-        sample_items(made(rows, 3), 1, rng=np.random.default_rng(n)).items.item_id[0]
+        sample_items(
+            made(rows, 3), 1, rng=np.random.default_rng(n), power=1
+        ).items.item_id[0]
         for n in range(2000)
     ]
     assert abs(np.bincount(drawn) / 2000 - np.array([4, 1, 1]) / 6).max() < 0.04
@@ -85,8 +107,10 @@ def test_users_are_drawn_of_those_with_interactions():
     assert every.interactions.user.tolist() == [2, 0, 0, 1]
     assert every.understood == ""
     two = sample_users(data, 2, rng=np.random.default_rng(0))
-    assert two.understood == "2 of 3 users drawn"
+    assert two.understood == "2 of 3 users drawn, with equal chances"
     assert set(two.interactions.user) == {0, 1}
+    one = sample_users(data, 1, rng=np.random.default_rng(0), power=np.inf)
+    assert one.users.user_id.tolist() == [2]
 
 
 def test_numbers_out_of_range():
