@@ -8,7 +8,6 @@ window wait for each other.
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -16,7 +15,14 @@ from recsys_lib.arrays import Float64Array
 from recsys_lib.latency.load import open_loop
 from recsys_lib.metrics.intervals import TimedInterval, bootstrap_interval
 
-p99 = partial(np.quantile, q=0.99, axis=-1)  # of the requests of some windows
+
+def p99(latency_ms: Float64Array) -> Float64Array:
+    """The 99th percentile over the last axis: of the requests of some windows.
+
+    Args:
+        latency_ms: (..., n_requests).
+    """
+    return np.asarray(np.quantile(latency_ms, 0.99, axis=-1))
 
 
 @dataclass(frozen=True)

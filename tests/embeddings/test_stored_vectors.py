@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys_lib.arrays import Float32Array
-from recsys_lib.embeddings import stored
+from recsys_lib.embeddings import stored_vectors as module
 from recsys_lib.embeddings.recipe import Role
 from recsys_lib.embeddings.stored_vectors import stored_vectors
 
@@ -51,8 +51,8 @@ def test_other_weights_are_other_vectors() -> None:
 
 
 def test_long_work_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "_CHUNK", 2)
-    monkeypatch.setattr(stored, "_EVERY_S", -1.0)
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    monkeypatch.setattr(module, "_EVERY_S", -1.0)
     said: list[str] = []
     encoder = Lengths()
     found = stored_vectors(encoder, "a", ["a", "bb", "ccc"], say=said.append)
