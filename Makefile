@@ -17,6 +17,8 @@ P99_MS ?= 20
 ITEMS ?= 1000000
 QPS ?= 200
 RESULTS ?=
+FORMATS ?=
+export REPOSITORY ?=
 CASE ?=
 JSON ?=
 PYTHON ?= python3
@@ -34,7 +36,7 @@ export RECSYS_COLUMNS := $(if $(findstring =,$(COLUMNS)),$(COLUMNS))
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book compare record test fuzz check bench plan serve picture
+.PHONY: FORCE help setup data book publish compare record test fuzz check bench plan serve picture
 .PHONY: lab doctor clean clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
@@ -44,6 +46,7 @@ help:
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
+	@echo "make publish  that, and PDF, ePub, notebooks.zip   FORMATS=\"html epub\""
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
@@ -77,6 +80,13 @@ book: $(READY)
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
+
+publish: $(READY)
+	@$(PY) -m pip install --quiet -c requirements.lock -e ".[publish]"
+	@$(PY) -m book.pipeline publish --profile $(PROFILE) --device $(DEVICE) \
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
+	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict) \
+	    --formats "$(FORMATS)"
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _before(chosen: argparse.Namespace) -> str:
-    made = chosen.verb in ("build", "check", "data")
+    made = chosen.verb in ("build", "check", "data", "publish")
     return "\nThe book was not made." if made else ""
 
 
@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument(
         "--strict", action="store_true", help="a verdict that falls stops the build"
     )
+    publisher = verbs.add_parser(
+        "publish", help="build the book, then every form of it", parents=[runner]
+    )
+    publisher.add_argument("--build-folder", type=Path, default=Path("_build"))
+    publisher.add_argument("--strict", action="store_true")
+    publisher.add_argument("--formats", default="", help='such as "html epub"')
     verbs.add_parser(
         "results", help="print the folder of a book's results", parents=[reader]
     )
@@ -107,6 +113,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             _run(chosen, root)
         case "build":
             _build(chosen, root)
+        case "publish":
+            _publish(chosen, root)
         case "results":
             own = edition_of(_named(chosen))
             print(edition.output_folder(Path("_build"), own) / "results")
@@ -163,7 +171,16 @@ def _run(chosen: argparse.Namespace, root: Path) -> None:
     run_chapters(chapters, order.parameters, root, again=order.again, hardware=hardware)
 
 
-def _build(chosen: argparse.Namespace, root: Path) -> None:
+def _publish(chosen: argparse.Namespace, root: Path) -> None:
+    from book.pipeline.printing.publish import FORMATS, publish
+
+    made = _build(chosen, root)
+    folder = publish(root, root / made, chosen.formats.split() or FORMATS)
+    print(f"Published in {folder.relative_to(root)}")
+
+
+def _build(chosen: argparse.Namespace, root: Path) -> Path:
+    """Build the book; return the folder that it is in."""
     began = time.perf_counter()
     order, folder = _order(chosen), chosen.build_folder
     own = edition_of(order.parameters)
@@ -180,6 +197,7 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     for line in _findings(fell, order.parameters):
         print(line)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
+    return folder
 
 
 def _findings(fell: Sequence[Judgement], parameters: Mapping[str, object]) -> list[str]:

@@ -16,6 +16,7 @@ from book.pipeline.printing.figures import FOLDER, digest, drawings
 from book.pipeline.printing.library import library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import bare_numerals, citations, pictures_without_text
+from book.pipeline.printing.settings import project_version, repository, settings
 from book.pipeline.records.claims import Judgement
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
@@ -139,7 +140,7 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     leave = shutil.ignore_patterns("pipeline", "results", "locale", "lab", "*.yml")
     shutil.copytree(root / "book", folder, ignore=leave)
-    shutil.copy(root / "_config.yml", folder)
+    (folder / "_config.yml").write_text(_config(root))
     (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
     pages = library_pages(root / "recsys_lib")
     shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
@@ -183,6 +184,18 @@ def _noted(text: str, note: str) -> str:
     """Put a note between a page's title and what follows it."""
     title, end, rest = text.partition("\n")
     return f"{title}\n\n{note}{end}{rest}" if note else text
+
+
+def _config(root: Path) -> str:
+    """`_config.yml` with the version and the address of the repository filled in."""
+    config = settings(root / "_config.yml")
+    config["repository"] = {
+        **config.get("repository", {}),
+        "url": repository(root / "_config.yml"),
+    }
+    version = project_version(root)
+    config["sphinx"]["config"] |= {"version": version, "release": version}
+    return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
 def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
