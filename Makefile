@@ -18,6 +18,10 @@ ITEMS ?= 1000000
 QPS ?= 200
 RESULTS ?=
 FORMATS ?=
+SINCE ?= HEAD
+PINS ?=
+# The versions to install; LOCK=/dev/null takes the newest that pyproject.toml allows.
+LOCK ?= requirements.lock
 export REPOSITORY ?=
 CASE ?=
 JSON ?=
@@ -37,7 +41,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: FORCE help setup data book publish compare record test fuzz check bench plan serve picture
-.PHONY: lab doctor clean clean-env
+.PHONY: changed linkcheck clean-run lab doctor clean clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -69,7 +73,7 @@ $(READY): pyproject.toml requirements.lock
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
+	    $(PY) -m pip install --quiet -c $(LOCK) -e ".[book,dev,$$faiss]"
 	@$(PY) -m pip check
 	@touch "$(ENV)/.recsys-book-ready"
 
@@ -82,7 +86,7 @@ book: $(READY)
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
 
 publish: $(READY)
-	@$(PY) -m pip install --quiet -c requirements.lock -e ".[publish]"
+	@$(PY) -m pip install --quiet -c $(LOCK) -e ".[publish]"
 	@$(PY) -m book.pipeline publish --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict) \
@@ -116,6 +120,8 @@ check: $(READY)
 	$(PY) -m mypy
 	"$(ENV)/bin/lint-imports" --no-logo --no-cache
 	"$(ENV)/bin/codespell"
+	@if command -v actionlint >/dev/null; then actionlint; else \
+	    echo "No actionlint: of the workflows, only their tests."; fi
 	$(PY) -m book.pipeline check
 
 bench: data
@@ -130,6 +136,17 @@ plan: $(READY)
 
 serve: data
 	$(PY) -m recsys_lib.serving.movielens --models "$(MODELS)" $(SERVE)
+
+# For the CI: pages that a change concerns, dead links, and notebooks.zip in a clean
+# folder (CHAPTERS=, PINS= of the packages that lie there).
+changed: $(READY)
+	@$(PY) -m book.pipeline changed --since "$(SINCE)"
+
+linkcheck: $(READY)
+	@$(PY) -m book.pipeline linkcheck
+
+clean-run: $(READY)
+	@$(PY) -m book.pipeline clean-run --chapters "$(CHAPTERS)" --pins "$(PINS)"
 
 picture: $(READY)
 	@$(PY) -m book.pipeline picture

@@ -24,6 +24,7 @@ from book.pipeline.chapters import BookError
 from book.pipeline.records.claims import Judgement
 from book.pipeline.records.compare import print_comparison, record_run
 from book.pipeline.running import edition
+from book.pipeline.running.changed import changed_pages
 from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.arguments import is_verbose, sentence
@@ -103,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     comparer.add_argument("--all", action="store_true", help="a line for each record")
     recorder = verbs.add_parser("record", help="save this run in book/results")
     recorder.add_argument("--name", default="", help="such as two-core-laptop")
+    changer = verbs.add_parser("changed", help="name the pages that a change concerns")
+    changer.add_argument("--since", default="HEAD", help="a commit")
+    verbs.add_parser("linkcheck", help="find dead links in the last book")
+    runner = verbs.add_parser("clean-run", help="run notebooks.zip in a clean folder")
+    runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
+    runner.add_argument("--pins", default="", help='such as "numpy==2.0.2"')
     verbs.add_parser("picture", help="photograph the built book for the README")
     return parser
 
@@ -134,6 +141,17 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         case "record":
             saved = record_run(chosen.name, root / "_build/results", root / RECORDED)
             print(f"recorded in {saved}: commit it")
+        case "changed":
+            print("\n".join(changed_pages(root, chosen.since)) or "no page")
+        case "linkcheck":
+            from book.pipeline.printing.render import check_links
+
+            print(check_links(root / "_build/stage", root))
+        case "clean-run":
+            from book.pipeline.printing.clean_run import run_archive
+
+            archive = root / "_build/publish/notebooks.zip"
+            run_archive(archive, chosen.chapters.split(), chosen.pins.split())
         case "picture":  # its browser is installed for developers only
             from book.pipeline.printing.picture import take_picture
 

@@ -1,6 +1,8 @@
 """Build the pages from the staged folder; replace the old ones if there is no fault."""
 
+import contextlib
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -89,6 +91,27 @@ def sphinx(stage: Path, root: Path, builder: str, *, strict: bool = False) -> Pa
         ]
         raise BookError("\n".join(faults or lines[-15:]))
     return stage / "_build" / builder
+
+
+def check_links(stage: Path, root: Path) -> str:
+    """Ask every address that the staged book links to; say how many there are.
+
+    Raises:
+        BookError: With the dead links, or if there is no staged book.
+    """
+    if not (stage / "_toc.yml").exists():
+        raise BookError(f"{stage} must hold a book; run `make book` first")
+    found = stage / "_build/linkcheck/output.json"
+    with contextlib.suppress(BookError):  # which names the first lines alone
+        sphinx(stage, root, "linkcheck")
+    if not found.exists():
+        raise BookError("the links could not be checked")
+    links = [json.loads(line) for line in found.read_text().splitlines()]
+    dead = [x for x in links if x["status"] in ("broken", "timeout")]
+    if dead:
+        lines = (f"{x['filename']}: {x['uri']}: {x['info']}" for x in dead)
+        raise BookError("\n".join([f"{len(dead)} of {len(links)} are dead:", *lines]))
+    return f"{len(links)} links, none of them dead"
 
 
 def swap(new: Path, place: Path) -> None:
