@@ -73,7 +73,9 @@ $(READY): pyproject.toml requirements.lock
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    $(PY) -m pip install --quiet -c $(LOCK) -e ".[book,dev,$$faiss]"
+	    { $(PY) -m pip install -c $(LOCK) -e ".[book,dev,$$faiss]"; \
+	    echo $$? >"$(ENV)/.pip-status"; } | grep --line-buffered -v "already satisfied"; \
+	    exit $$(cat "$(ENV)/.pip-status")
 	@$(PY) -m pip check
 	@touch "$(ENV)/.recsys-book-ready"
 
@@ -151,8 +153,12 @@ clean-run: $(READY)
 picture: $(READY)
 	@$(PY) -m book.pipeline picture
 
+# Beside the sources, the notebooks of the last build with their numbers in place.
 lab: data
-	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters
+	@mkdir -p _build/lab && ln -sfn ../../chapters _build/lab/chapters
+	@rm -f _build/lab/executed
+	@test ! -d _build/html/notebooks || ln -s ../html/notebooks _build/lab/executed
+	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab _build/lab
 
 # Needs no environment: it looks at a missing or broken one, too.
 doctor:
