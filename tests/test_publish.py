@@ -1,8 +1,9 @@
 """`make publish`: every form of the book, from one executed result."""
 
 import json
-import os
 import re
+import subprocess
+import sys
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -173,7 +174,7 @@ def run_from_zip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SHA256:
         (data / name).touch()
     # The first cell then uses this environment, as a stranger would one that it made.
-    monkeypatch.setenv("RECSYS_BOOK_PYTHON", os.sys.executable)
+    monkeypatch.setenv("RECSYS_BOOK_PYTHON", sys.executable)
     hidden = "import importlib.util\nimportlib.util.find_spec = lambda name: None"
     notebook.cells.insert(0, new_code_cell(hidden))
     notebook.cells.append(new_code_cell("import os\nprint(os.environ['RECSYS_DATA'])"))
@@ -192,6 +193,23 @@ def run_from_zip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         papermill.execute_notebook(
             failing, None, cwd=folder, progress_bar=False, kernel_name="python3"
         )
+
+
+def test_plain_sphinx_builds_the_staged_book(project: Path) -> None:  # noqa: F811
+    """The way out of Jupyter Book 1, as JUPYTER_BOOK_2.md describes it."""
+    assert main(["build", "--profile", "smoke", "--device", "cpu"]) == 0
+    staged, out = project / "_build/stage", project / "out"
+    book = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", book, "config", "sphinx", str(staged)]
+    subprocess.run(command, check=True, capture_output=True)
+    sphinx = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*sphinx, str(staged), str(out)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    page = (out / "chapters/01_small.html").read_text()
+    assert "2.0 [1.0, 3.0]" in page
+    assert "The line rises." in page
 
 
 def test_the_first_cell_is_python_that_names_this_version() -> None:

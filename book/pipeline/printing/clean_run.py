@@ -46,7 +46,8 @@ def run_archive(
             if not numbers or file.name[:2] in numbers:
                 _run(file)
         sizes = [x.lstat().st_size for x in (folder / "recsys-book/env").rglob("*")]
-        print(f"the environment of the first cell: {sum(sizes) / 1e9:.2f} GB")
+        if sizes:  # none with RECSYS_BOOK_PYTHON, which names one that is there
+            print(f"the environment of the first cell: {sum(sizes) / 1e9:.2f} GB")
 
 
 def _run(file: Path) -> None:

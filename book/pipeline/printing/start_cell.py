@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import urllib.parse
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -52,13 +53,22 @@ def make_environment():
             lock, place = f"{RELEASE}/requirements.lock", f"{RELEASE}/{wheel}"
         else:
             raise FileNotFoundError(f"{wheel} must lie beside this notebook")
-        cpu = [] if shutil.which("nvidia-smi") else ["--extra-index-url"]
-        cpu += ["https://download.pytorch.org/whl/cpu"] if cpu else []
+        cpu = [] if shutil.which("nvidia-smi") else small_torch()
         wanted = f"recsys-lib[book,cpu] @ {urllib.parse.unquote(place)}"
         pip = [python, "-m", "pip", "install", "--quiet", *cpu, "-c", lock]
         run(*pip, wanted)
         (HOME / "ready").touch()
     return str(python)
+
+
+def small_torch():
+    """Options of pip for PyTorch without CUDA, if its index can be reached."""
+    index = "https://download.pytorch.org/whl/cpu"
+    try:
+        urllib.request.urlopen(f"{index}/torch/", timeout=10).close()
+    except OSError:
+        return []
+    return ["--extra-index-url", index]
 
 
 def get_data(folder, python):
