@@ -26,7 +26,7 @@ _SPACES = {
     "svg": "http://www.w3.org/2000/svg",
 }
 _OF_BROWSERS = re.compile(r"<style scoped>.*?</style>", re.S)
-_STYLES = ("_static/pygments.css", "_static/epub_book.css")
+_STYLES = ("_static/pygments.css", "_static/epub.css")
 _DROPPED = ("script", "button", "input", "select", "label", "style")
 _ATTRIBUTES = ("role", "border", "align", "valign", "scoped", "onclick")
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal books make equal files
@@ -49,6 +49,7 @@ def write_epub(made: Path, file: Path, *, identifier: str, description: str) -> 
         ElementTree.register_namespace(prefix, space)
     with zipfile.ZipFile(made) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
+    files[_STYLES[1]] = Path(__file__).with_name("epub.css").read_bytes()
     pages = {
         name: _page(name, content)
         for name, content in files.items()

@@ -102,7 +102,6 @@ def find_chromium() -> str:
 
 def write_pdf(
     page_file: Path,
-    style: Path,
     pdf: Path,
     *,
     title: str,
@@ -113,7 +112,6 @@ def write_pdf(
 
     Args:
         page_file: All pages as one HTML page, as Sphinx's singlehtml writes it.
-        style: CSS for paper.
         pdf: The file to write.
         title: On the cover.
         about: Lines below it.
@@ -131,7 +129,7 @@ def write_pdf(
         page.route(re.compile("^https?:"), lambda route: route.abort())
         page.goto(page_file.as_uri(), wait_until="load", timeout=120_000)
         page.evaluate(_ARRANGE, [title, about])
-        page.add_style_tag(path=style)
+        page.add_style_tag(path=Path(__file__).with_name("paper.css"))
         page.wait_for_function(
             "[...document.images].every(image => image.complete)", timeout=120_000
         )

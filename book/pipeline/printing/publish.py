@@ -113,7 +113,6 @@ class _Press:
         pages = sphinx(self.staged, self.root, "singlehtml")
         n_pages = write_pdf(
             (pages / f"{self._first_page}.html").resolve(),
-            self.root / "book/_static/paper.css",
             self.folder / _FILES["pdf"],
             title=self.title,
             about=[

@@ -87,6 +87,8 @@ def _anchored(
         ]
         if records:
             spans = "".join(f'<span id="record-{r["name"]}"></span>' for r in records)
+            # Not shown, but found by the search of the pages.
+            spans += f'<span hidden="">{" ".join(r["name"] for r in records)}</span>'
             yield nbformat.v4.new_markdown_cell(
                 f'<div class="record-cell">{spans}</div>', id=f"records-{n}"
             )
