@@ -233,9 +233,7 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
 <details><summary>Numbers</summary><p>unfolded</p></details><pre>{long}</pre>
 <span id="document-two"></span><h2>2. Two</h2><p>second</p></section></article>""")
     pdf = tmp_path / "book.pdf"
-    n = write_pdf(
-        tmp_path / "all.html", style, pdf, title="A book", about=["Edition 1"]
-    )
+    n = write_pdf(tmp_path / "all.html", pdf, title="A book", about=["Edition 1"])
     texts = [page.extract_text() for page in PdfReader(pdf).pages]
     assert n == len(texts)
     begin = dict(starts(pdf))
