@@ -21,7 +21,7 @@ def _add(
     if doctree is not None:
         paragraphs = (node.astext() for node in doctree.findall(nodes.paragraph))
         if text := description(paragraphs):
-            tag = f'<meta name="description" content="{escape(text)}">'
+            tag = f'<meta name="description" content="{escape(text)}" />'
             context["metatags"] = context.get("metatags", "") + tag
 
 
