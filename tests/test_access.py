@@ -74,9 +74,14 @@ def test_paper_is_light_and_shows_every_figure_once(
     page.emulate_media(media="print")
     n_figures = page.locator("article figure").count()
     assert page.locator("img.only-light:visible").count() == n_figures
+    shade = "image => getComputedStyle(image).filter"
+    assert page.locator("img.only-light").first.evaluate(shade) == "none"
     assert page.locator("img.only-dark:visible").count() == 0
     ink = page.locator("article p").first.evaluate("p => getComputedStyle(p).color")
     assert max(map(int, ink.removeprefix("rgb(").removesuffix(")").split(","))) < 90
+    title = page.locator(".admonition-title:visible").first
+    behind = title.evaluate("x => getComputedStyle(x).backgroundColor")
+    assert behind == "rgb(243, 244, 245)"
     for gone in (".bd-sidebar-primary", ".bd-header-article", "nav.offers"):
         assert page.locator(f"{gone}:visible").count() == 0, gone
     page.close()
