@@ -8,6 +8,7 @@ the second has that in its contents.
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def find_chromium() -> str:
             'chromium, or leave it out: make publish FORMATS="html epub notebooks"'
         )
     return str(found)
+
+
+def has_chinese_font() -> bool:
+    """Whether fontconfig knows a font with Chinese, or cannot be asked."""
+    if shutil.which("fc-list") is None:
+        return True
+    done = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, check=False)
+    return bool(done.stdout.strip())
 
 
 def write_pdf(

@@ -107,9 +107,11 @@ class _Press:
         )
 
     def pdf(self) -> None:
-        from book.pipeline.printing.paper import write_pdf
+        from book.pipeline.printing.paper import has_chinese_font, write_pdf
 
         self._begin("PDF")
+        if not has_chinese_font():
+            self.say("no Chinese font here: claims in Chinese will be boxes")
         pages = sphinx(self.staged, self.root, "singlehtml")
         n_pages = write_pdf(
             (pages / f"{self._first_page}.html").resolve(),
