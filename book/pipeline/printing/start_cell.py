@@ -40,7 +40,7 @@ def make_environment():
     """An environment beside the notebook, with the book's packages."""
     python = HOME / "env/bin/python"
     if not (HOME / "ready").exists():
-        print("Installing the book's packages into", HOME, "(some minutes, 2 GB)")
+        print("Installing the book's packages into", HOME, "(some minutes, 3 GB)")
         venv = [sys.executable, "-m", "venv", "--clear", str(HOME / "env")]
         if subprocess.run(venv, capture_output=True).returncode:  # as on Debian
             run(sys.executable, "-m", "pip", "install", "--quiet", "virtualenv")
