@@ -21,6 +21,12 @@ P99_MS ?= 20
 ITEMS ?= 1000000
 QPS ?= 200
 RESULTS ?=
+FORMATS ?=
+SINCE ?= HEAD
+PINS ?=
+# The versions to install; LOCK=/dev/null takes the newest that pyproject.toml allows.
+LOCK ?= requirements.lock
+export REPOSITORY ?=
 CASE ?=
 JSON ?=
 PYTHON ?= python3
@@ -42,8 +48,8 @@ export RECSYS_SKIP_BAD_ROWS := $(SKIP_BAD_ROWS)
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book report compare record test fuzz check bench plan serve picture
-.PHONY: lab doctor clean clean-cache clean-env
+.PHONY: FORCE help setup data book report publish compare record test fuzz check bench plan
+.PHONY: serve picture changed linkcheck clean-run lab doctor clean clean-cache clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -56,6 +62,7 @@ help:
 	@echo "make report  what to build on your DATASET= and MODELS=, in minutes: one page"
 	@echo "            (smoke; PROFILE=standard draws more)"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
+	@echo "make publish  that, and PDF, ePub, notebooks.zip   FORMATS=\"html epub\""
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
@@ -80,7 +87,9 @@ $(READY): pyproject.toml requirements.lock
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    $(PY) -m pip install --quiet -c requirements.lock -e ".[book,dev,$$faiss]"
+	    { $(PY) -m pip install -c $(LOCK) -e ".[book,dev,$$faiss]"; \
+	    echo $$? >"$(ENV)/.pip-status"; } | grep --line-buffered -v "already satisfied"; \
+	    exit $$(cat "$(ENV)/.pip-status")
 	@$(PY) -m pip check
 	@touch "$(ENV)/.recsys-book-ready"
 
@@ -98,6 +107,13 @@ report: $(READY)
 	@$(PY) -m book.pipeline report --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)"
+
+publish: $(READY)
+	@$(PY) -m pip install --quiet -c $(LOCK) -e ".[publish]"
+	@$(PY) -m book.pipeline publish --profile $(PROFILE) --device $(DEVICE) \
+	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
+	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict) \
+	    --formats "$(FORMATS)"
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \
@@ -127,6 +143,8 @@ check: $(READY)
 	$(PY) -m mypy
 	"$(ENV)/bin/lint-imports" --no-logo --no-cache
 	"$(ENV)/bin/codespell"
+	@if command -v actionlint >/dev/null; then actionlint; else \
+	    echo "No actionlint: of the workflows, only their tests."; fi
 	$(PY) -m book.pipeline check
 
 bench: data
@@ -143,11 +161,26 @@ serve: data
 	$(PY) -m recsys_lib.serving.dataset_service --dataset "$(DATASET)" \
 	    --models "$(MODELS)" $(SERVE)
 
+# For the CI: pages that a change concerns, dead links, and notebooks.zip in a clean
+# folder (CHAPTERS=, PINS= of the packages that lie there).
+changed: $(READY)
+	@$(PY) -m book.pipeline changed --since "$(SINCE)"
+
+linkcheck: $(READY)
+	@$(PY) -m book.pipeline linkcheck
+
+clean-run: $(READY)
+	@$(PY) -m book.pipeline clean-run --chapters "$(CHAPTERS)" --pins "$(PINS)"
+
 picture: $(READY)
 	@$(PY) -m book.pipeline picture
 
+# Beside the sources, the notebooks of the last build with their numbers in place.
 lab: data
-	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab chapters
+	@mkdir -p _build/lab && ln -sfn ../../chapters _build/lab/chapters
+	@rm -f _build/lab/executed
+	@test ! -d _build/html/notebooks || ln -s ../html/notebooks _build/lab/executed
+	JUPYTER_CONFIG_PATH=book/lab $(PY) -m jupyter lab _build/lab
 
 # Needs no environment: it looks at a missing or broken one, too.
 doctor:

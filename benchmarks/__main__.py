@@ -1,7 +1,8 @@
 """Run the benches: ``python -m benchmarks [--quick] [--only NAME ...]``.
 
 With ``--models`` the request bench runs on the first of the reader's models, in our
-library and in its peers; the other benches are of the book's model.
+library and in its peers; the other benches are of the book's model. A run that was
+stopped goes on with the bench that it had not finished.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from benchmarks.benches import catalogue, filters, gpu, request, service, vector
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, MODEL, NotRun
 from benchmarks.report import Row, markdown, not_run, write
+from benchmarks.unfinished import Unfinished
 from recsys_lib.embeddings.own import find_models
 from recsys_lib.machine import describe_machine
 
@@ -38,10 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = describe_machine()
     print(machine.hardware_class)
     bounds, rows = measure_bounds(machine.cores)
-    for name in options.only or BENCHES:
+    unfinished = Unfinished(folder, [machine.hardware_class, options.quick])
+    names = options.only or list(BENCHES)
+    for n, name in enumerate(names, start=1):
         if name in BENCHES:
-            rows += _measured(name, bounds, quick=options.quick)
+            print(f"{name}: bench {n} of {len(names)}", flush=True)
+            rows += _rows_of(name, bounds, unfinished, quick=options.quick)
         write(rows, folder, quick=options.quick)  # now: a run may be stopped
+    unfinished.finish()
     print(markdown(rows))
     print("\n".join(nearest_bounds(rows)))
     print(f"Saved in {folder}: results.json, table.md, targets.svg")
@@ -69,6 +75,19 @@ def nearest_bounds(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row.value and row.name.endswith(SHARE)
     ]
+
+
+def _rows_of(
+    name: str, bounds: object, unfinished: Unfinished, *, quick: bool
+) -> list[Row]:
+    """Measure a bench, unless the run that was stopped has done it."""
+    rows = unfinished.rows(name)
+    if rows is not None:
+        print(f"{name}: taken from the run that was stopped", flush=True)
+        return rows
+    rows = _measured(name, bounds, quick=quick)
+    unfinished.keep(name, rows)
+    return rows
 
 
 def _measured(name: str, bounds: object, *, quick: bool) -> list[Row]:

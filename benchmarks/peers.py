@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ FOLDER = ROOT / "_build" / "bench"
 MODEL = "BENCH_MODEL"  # environment variable: folder of the reader's model, if any
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 Milliseconds = npt.NDArray[np.float64]
+SILENT_S = 10.0  # of rounds without a line of progress
 IN_A_ROW = 10  # calls of a turn that count, after as many that warm up
 
 
@@ -232,12 +234,23 @@ def interleave(
         the first round first.
     """
     rng, names = np.random.default_rng(seed), list(calls)
+    began = said = time.perf_counter()
     samples: dict[str, list[Any]] = {name: [] for name in names}
     for i in range(-warmup, rounds):
         for name in (names[j] for j in rng.permutation(len(names))):
             elapsed_ms = calls[name](max(i, 0))
             if i >= 0:
                 samples[name].append(elapsed_ms)
+        now, done = time.perf_counter(), i + 1 + warmup
+        if now - said > SILENT_S:  # between two rounds: nothing is timed here
+            left = (now - began) / done * (rounds + warmup - done)
+            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            print(
+                f"  {shown}: round {done} of {rounds + warmup}, "
+                f"{now - began:.0f} s, about {left:.0f} s left",
+                flush=True,
+            )
+            said = now
     return {name: np.array(taken, float).ravel() for name, taken in samples.items()}
 
 

@@ -16,6 +16,7 @@ from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
 from benchmarks.children.worker import answer_requests
 from benchmarks.peers import Child, NotRun, interleave, peers_python
 from benchmarks.report import Row, cells, exact, markdown, not_run, write
+from benchmarks.unfinished import Unfinished
 from recsys_lib.latency.http_load import HttpLoad
 from recsys_lib.metrics.intervals import Interval
 
@@ -298,3 +299,25 @@ def test_what_is_settled_is_counted_by_hand():
     finished = intended + np.array([0.1, 0.2, 1.5, 0.01])
     load = HttpLoad(intended, intended, finished, np.array([200, 500, 200, 503]))
     assert service.settled_share(load).value == 0.5  # one in time and one refused
+
+
+def test_a_stopped_run_goes_on_with_what_is_not_done(tmp_path):
+    rows = [
+        Row("vectors", "p50", Interval(2.0, 1.0, 3.0, 9), note="n"),
+        not_run("a", "b", "c"),
+    ]
+    Unfinished(tmp_path, ["machine", False]).keep("vectors", rows)
+    again = Unfinished(tmp_path, ["machine", False])
+    assert again.rows("vectors") == rows
+    assert again.rows("request") is None
+    assert Unfinished(tmp_path, ["another machine", False]).rows("vectors") is None
+    again.finish()
+    assert Unfinished(tmp_path, ["machine", False]).rows("vectors") is None
+
+
+def test_long_rounds_say_how_long_they_still_take(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "SILENT_S", -1)
+    interleave({"one": lambda i: 1.0, "two": lambda i: 2.0}, rounds=2, warmup=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("  one, two: round 3 of 3, ")
+    assert lines[-1].endswith("s, about 0 s left")

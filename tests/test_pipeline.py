@@ -325,6 +325,8 @@ def test_a_chapter_that_fails_does_not_stop_the_others(
     assert shown.err.count("The other chapters are stored") == 1
     assert "03_other: done" in shown.out
     assert not (project / "_build/html").exists()
+    kept = project / "_build/failed/01_small.ipynb"
+    assert "ZeroDivisionError" in kept.read_text()
     edit(project, "1 / 0\n", "")
     edit(project, "print(object())\n", "", "chapters/02_other.md")
     assert make("--profile", profile) == 0
@@ -332,6 +334,7 @@ def test_a_chapter_that_fails_does_not_stop_the_others(
     assert "03_other: unchanged" in shown.out
     assert "01_small: done" in shown.out
     assert "02_other: done" in shown.out
+    assert not kept.exists()
 
 
 @pytest.mark.usefixtures("no_pages")

@@ -25,6 +25,7 @@ from book.pipeline.chapters import BookError
 from book.pipeline.records.claims import Judgement
 from book.pipeline.records.compare import print_comparison, record_run
 from book.pipeline.running import edition
+from book.pipeline.running.changed import changed_pages
 from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
 from recsys_lib.arguments import is_verbose, sentence
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _before(chosen: argparse.Namespace) -> str:
-    made = chosen.verb in ("build", "check", "data")
+    made = chosen.verb in ("build", "check", "data", "publish")
     return "\nThe book was not made." if made else ""
 
 
@@ -86,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument(
         "--strict", action="store_true", help="a verdict that falls stops the build"
     )
+    publisher = verbs.add_parser(
+        "publish", help="build the book, then every form of it", parents=[runner]
+    )
+    publisher.add_argument("--build-folder", type=Path, default=Path("_build"))
+    publisher.add_argument("--strict", action="store_true")
+    publisher.add_argument("--formats", default="", help='such as "html epub"')
     verbs.add_parser(
         "report", help="print the first page alone, in minutes", parents=[runner]
     )
@@ -101,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     comparer.add_argument("--all", action="store_true", help="a line for each record")
     recorder = verbs.add_parser("record", help="save this run in book/results")
     recorder.add_argument("--name", default="", help="such as two-core-laptop")
+    changer = verbs.add_parser("changed", help="name the pages that a change concerns")
+    changer.add_argument("--since", default="HEAD", help="a commit")
+    verbs.add_parser("linkcheck", help="find dead links in the last book")
+    runner = verbs.add_parser("clean-run", help="run notebooks.zip in a clean folder")
+    runner.add_argument("--chapters", default="", help='numbers, such as "01 04"')
+    runner.add_argument("--pins", default="", help='such as "numpy==2.0.2"')
     verbs.add_parser("picture", help="photograph the built book for the README")
     return parser
 
@@ -113,6 +126,8 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             _build(chosen, root)
         case "report":
             _report(chosen, root)
+        case "publish":
+            _publish(chosen, root)
         case "results":
             own = edition_of(_named(chosen))
             print(_results_in(edition.output_folder(Path("_build"), own)))
@@ -132,6 +147,17 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
         case "record":
             saved = record_run(chosen.name, root / "_build/results", root / RECORDED)
             print(f"recorded in {saved}: commit it")
+        case "changed":
+            print("\n".join(changed_pages(root, chosen.since)) or "no page")
+        case "linkcheck":
+            from book.pipeline.printing.render import check_links
+
+            print(check_links(root / "_build/stage", root))
+        case "clean-run":
+            from book.pipeline.printing.clean_run import run_archive
+
+            archive = root / "_build/publish/notebooks.zip"
+            run_archive(archive, chosen.chapters.split(), chosen.pins.split())
         case "picture":  # its browser is installed for developers only
             from book.pipeline.printing.picture import take_picture
 
@@ -176,7 +202,16 @@ def _run(chosen: argparse.Namespace, root: Path) -> None:
     run_chapters(chapters, order.parameters, root, again=order.again, hardware=hardware)
 
 
-def _build(chosen: argparse.Namespace, root: Path) -> None:
+def _publish(chosen: argparse.Namespace, root: Path) -> None:
+    from book.pipeline.printing.publish import FORMATS, publish
+
+    made = _build(chosen, root)
+    folder = publish(root, root / made, chosen.formats.split() or FORMATS)
+    print(f"Published in {folder.relative_to(root)}")
+
+
+def _build(chosen: argparse.Namespace, root: Path) -> Path:
+    """Build the book; return the folder that it is in."""
     began = time.perf_counter()
     order, folder = _order(chosen), chosen.build_folder
     own = edition_of(order.parameters)
@@ -193,6 +228,7 @@ def _build(chosen: argparse.Namespace, root: Path) -> None:
     for line in _findings(fell, order.parameters):
         print(line)
     print(f"The book is ready after {time.perf_counter() - began:.0f} s: open {page}")
+    return folder
 
 
 def _report(chosen: argparse.Namespace, root: Path) -> None:

