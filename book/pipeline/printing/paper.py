@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
-from pypdf import PdfReader
 
 from book.pipeline.chapters import BookError
 
@@ -149,7 +148,13 @@ def write_pdf(
         say("PDF: second printing")
         _print(page, pdf)
         browser.close()
-    return len(PdfReader(pdf).pages)
+    return len(_reader(pdf).pages)
+
+
+def _reader(pdf: Path) -> Any:
+    from pypdf import PdfReader  # of the extra `publish`, which `make publish` installs
+
+    return PdfReader(pdf)
 
 
 def _print(page: Page, pdf: Path) -> None:
@@ -167,7 +172,7 @@ def _print(page: Page, pdf: Path) -> None:
 
 def starts(pdf: Path) -> list[tuple[str, int]]:
     """Title and page of each entry in a PDF's outline, in its order."""
-    reader = PdfReader(pdf)
+    reader = _reader(pdf)
     found: list[tuple[str, int]] = []
 
     def walk(entries: list[Any]) -> None:
