@@ -315,7 +315,7 @@ def printed(table: pd.DataFrame, decimals: int = 3, **of_columns: int) -> pd.Dat
 
 def _printed(column: pd.Series, decimals: int) -> list[str]:
     kinds = (float, int, np.number)
-    numbers = [float(x) for x in column if isinstance(x, kinds) and not pd.isna(x)]
+    numbers = [float(x) for x in column.dropna() if isinstance(x, kinds)]
     digits = decimals if any(x % 1 for x in numbers) else 0
 
     def written(value: Any) -> str:
