@@ -82,6 +82,7 @@ def trade_off(
     x_label: str,
     y_label: str = "",
     log_x: bool = True,
+    log_y: bool = False,
     panel_inches: float = 3.0,
 ) -> Axes:
     """Draw gain against cost: one point for each row, with its name.
@@ -96,6 +97,7 @@ def trade_off(
         x_label: Label with the unit.
         y_label: Label with the unit, if `y` is one column.
         log_x: Whether the cost has a logarithmic axis.
+        log_y: Whether the gain has one.
         panel_inches: Height of a panel.
 
     Returns:
@@ -111,6 +113,8 @@ def trade_off(
         axes.margins(x=0.15, y=0.12)
         if log_x:
             log_scale(axes, "x")
+        if log_y:
+            log_scale(axes, "y")
         _finish(axes, x_label if axes is grid[-1, 0] else "", label, legend=False)
     if len(kinds) > 1:
         legend_above(*grid[:, 0], order=kinds)
@@ -283,6 +287,43 @@ def tabulate(found: Mapping[Any, Interval], column: str) -> pd.DataFrame:
     if table.index.nlevels == 1:
         return table
     return table.rename_axis(["name", "kind"]).reset_index("kind")
+
+
+def printed(table: pd.DataFrame, decimals: int = 3, **of_columns: int) -> pd.DataFrame:
+    """Write a table's numbers as a reader expects them.
+
+    Args:
+        table: Of numbers and texts.
+        decimals: Of a column with fractions; a column of whole numbers has none.
+        of_columns: Name of a column -> its decimals, where they differ.
+
+    Returns:
+        The same table as text; a missing value is a dash.
+
+    >>> printed(pd.DataFrame({"setting": [7.0, "raw", None], "share": [0.5, 1, 0]}), 1)
+      setting share
+    0       7   0.5
+    1     raw   1.0
+    2       –   0.0
+    """
+    columns = {
+        name: _printed(table[name], of_columns.get(str(name), decimals))
+        for name in table
+    }
+    return pd.DataFrame(columns, table.index)
+
+
+def _printed(column: pd.Series, decimals: int) -> list[str]:
+    kinds = (float, int, np.number)
+    numbers = [float(x) for x in column.dropna() if isinstance(x, kinds)]
+    digits = decimals if any(x % 1 for x in numbers) else 0
+
+    def written(value: Any) -> str:
+        if pd.isna(value):
+            return "–"
+        return f"{value:,.{digits}f}" if isinstance(value, kinds) else str(value)
+
+    return [written(value) for value in column]
 
 
 def _sorted(table: pd.DataFrame, value: str) -> pd.DataFrame:

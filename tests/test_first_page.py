@@ -55,6 +55,31 @@ def test_the_first_option_that_the_records_support_is_shown() -> None:
     assert "Not measured" not in table
 
 
+def test_what_does_not_decide_folds_away_below_the_table() -> None:
+    rest = "also {interval}`ch1.b:.1f`{confirmed}`ch1.p_b`"
+    more = Option("model", "much", "0", "[1](x)", rest=rest)
+    records = {"ch1": {**HERE.records["ch1"], "p_b": p_of(0.01)}}
+    table = decision_table([Case("New items", [more])], Results(records, MACHINE))
+    assert "- **New items:** also {interval}`ch1.b:.1f`†." in table
+    assert table.index(":::{dropdown}") > table.index("| New items | model | much |")
+    assert "dropdown" not in decision_table([Case("New items", [WITH])], HERE)
+
+
+def test_the_tight_budget_is_decided_by_whole_intervals() -> None:
+    cases, _ = load_cases(ROOT / DECISIONS)
+    (case,) = [x for x in cases if "tight budget" in x.case]
+    run = load_recorded(ROOT / "book/results")["amd-epyc-2-cores"]
+
+    def advice(low: float, high: float) -> str:
+        text = run.records["ch5"]["p99_low_text_ms"] | {"low": low, "high": high}
+        records = {"ch5": run.records["ch5"] | {"p99_low_text_ms": text}}
+        return decision_table([case], Results(records, run.facts))
+
+    assert "language model is in the budget" in advice(8, 9)
+    assert "the language model is out" in advice(11, 12)
+    assert "does not decide" in advice(9, 11)
+
+
 def test_a_case_without_its_records_is_named_below_the_table() -> None:
     readers = Results({"ch1": {}}, {**MACHINE, "dataset": "shop"})
     table = decision_table([Case("New items", [WITH])], readers)
@@ -74,7 +99,9 @@ def test_machines_stand_side_by_side() -> None:
     assert (
         "| Median in ms | this run: A, 2 cores, no GPU | r: A, 2 cores, G, 1 |" in table
     )
-    assert "| one text | 2.00 | – |" in table
+    assert "| one text | 2.00 [1.50, 2.50] | – |" in table
+    single = Results({"ch1": {"a": {**RECORD, "low": None, "high": None}}}, MACHINE)
+    assert "| one text | 2.00 |" in machine_table({"one text": "ch1.a:.2f"}, single, {})
     with pytest.raises(BookError, match=r"no record 'ch1\.c'"):
         machine_table({"one text": "ch1.c"}, HERE, {})
 
@@ -118,7 +145,9 @@ def test_the_headline_is_the_figure_of_its_chapter(tmp_path: Path) -> None:
     files = headline({chapter: run}, "fig-a")  # type: ignore[dict-item]
     assert files["headline.svg"] == "<svg/>"
     assert ":alt: A line rises.\n" in files["headline"]
-    assert "It rises. As {numref}`fig-a` in its section." in files["headline"]
+    assert (
+        "It rises. The figure is {numref}`fig-a` in its section." in files["headline"]
+    )
     assert headline({}, "fig-a").keys() == {"headline"}
 
 

@@ -141,6 +141,22 @@ def test_equal_data_give_equal_files(tmp_path):
     assert b"<text" in files[0], "text stays text"
 
 
+def test_a_printed_table_has_no_floats_for_counts_and_no_nan():
+    table = pd.DataFrame(
+        {"n": [1000.0, np.nan], "share": [0.25, 1], "setting": [7, "raw"]}, ["a", "b"]
+    )
+    shown = plots.printed(table, 3, share=1)
+    assert shown.n.tolist() == ["1,000", "–"]
+    assert shown.share.tolist() == ["0.2", "1.0"]
+    assert shown.setting.tolist() == ["7", "raw"]
+
+
+def test_gain_against_cost_may_have_two_logarithmic_axes():
+    table = pd.DataFrame({"ms": [1, 10, 100], "n": [1, 100, 10_000]}, list("abc"))
+    axes = plots.trade_off(table, x="ms", y="n", x_label="ms", y_label="n", log_y=True)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
 def test_tabulated_intervals_are_drawn_as_they_are():
     found = {
         ("EASE", "histories"): Interval(0.5, 0.4, 0.6, 9),

@@ -65,6 +65,12 @@ class Results:
         key, name = reference.split(".")[:2]
         return bool(self.records.get(key, {}).get(name, {}).get("timed"))
 
+    def has_interval(self, reference: str) -> bool:
+        """Whether the run holds a record of that name with both ends, from n > 1."""
+        key, name = reference.split(".")[:2]
+        found = self.records.get(key, {}).get(name, {})
+        return found.get("low") is not None and found.get("n") != 1
+
     def text(self, citation: str) -> str:
         """Format a citation such as `ch4.search_ms:.2f`.
 

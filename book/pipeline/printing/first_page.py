@@ -21,6 +21,13 @@ _ERROR = 0.05  # probability of one or more false confirmations
 _MARK = "†"
 _FAMILY = "Holm's method for all confirmatory comparisons of this run"
 _SURE = f"† Confirmed by {_FAMILY}{{where}}. Gains without it are exploratory."
+_REST = """
+:::{{dropdown}} More measurements of these cases
+
+{}
+
+:::
+"""
 _NONE = f"No gain in this table is confirmed by {_FAMILY}{{where}}."
 
 
@@ -35,6 +42,7 @@ class Option:
         time: What it costs in a request, with citations.
         where: Link to the section.
         when: Rule over records, as of a claim; empty for the advice that remains.
+        rest: Further measurements, shown below the table.
     """
 
     build: str
@@ -42,12 +50,17 @@ class Option:
     time: str
     where: str
     when: str = ""
+    rest: str = ""
+
+    @property
+    def text(self) -> str:
+        """All that cites records."""
+        return "\n".join((self.build, self.gain, self.time, self.rest))
 
     def is_measured(self, results: Results) -> bool:
         """Whether the run holds each record that it cites."""
-        texts = f"{self.build}\n{self.gain}\n{self.time}"
-        cited = [citation.partition(":")[0] for _, _, citation in citations(texts)]
-        for name in _CONFIRMED.findall(texts):
+        cited = [citation.partition(":")[0] for _, _, citation in citations(self.text)]
+        for name in _CONFIRMED.findall(self.text):
             results.get(name)  # raises if no chapter makes it
         return all(results.get(name) is not None for name in cited)
 
@@ -132,7 +145,7 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
 :alt: {drawn.alt}
 :name: fig-headline
 
-{drawn.caption} As {{numref}}`{name}` in its section.
+{drawn.caption} The figure is {{numref}}`{name}` in its section.
 ```
 """
     return {"headline": page, "headline.svg": drawn.svg}
@@ -142,10 +155,10 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
     """Markdown table: case, what to build, gain, milliseconds, section.
 
     A gain that Holm's method confirms is marked, and a note below the table says so. A
-    case that this run did not measure is named there.
+    case that this run did not measure is named there. Further measurements fold away.
     """
     sure = confirmed(results)
-    rows, missing = [], []
+    rows, rest, missing = [], [], []
     for case in cases:
         chosen = next((x for x in case.options if x.applies(results)), None)
         if chosen is None:
@@ -156,21 +169,25 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
             gain += f" (on {case.measured_on}, not on your data)"
         cells = (case.case, chosen.build, gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
+        if chosen.rest:
+            rest.append(f"- **{case.case}:** {' '.join(chosen.rest.split())}.")
     left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
-    table = "\n".join(rows)
-    lines = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), table)
-    note = _note(results, marked=_MARK in lines) if _CONFIRMED.search(table) else ""
-    return f"""\
+    page = f"""\
 :::{{div}} decisions
 
 | Your case | Build this | Gain | Time of a request | Section |
 |---|---|---|---|---|
-{lines}
+{_lines(rows)}
 
 :::
+{_REST.format(_lines(rest)) if rest else ""}"""
+    shown = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), page)
+    note = _note(results, marked=_MARK in shown) if _CONFIRMED.search(page) else ""
+    return f"{shown}\n{note}\n{left}"
 
-{note}
-{left}"""
+
+def _lines(found: Sequence[str]) -> str:
+    return "\n".join(found)
 
 
 def _note(results: Results, *, marked: bool) -> str:
@@ -182,7 +199,7 @@ def _note(results: Results, *, marked: bool) -> str:
 
 def _unanswered(case: Case, results: Results) -> str:
     """A case that no option answers, with the chapters that it lacks."""
-    texts = "".join(f"{x.build}{x.gain}{x.time}" for x in case.options)
+    texts = "".join(x.text for x in case.options)
     keys = {citation.partition(".")[0] for _, _, citation in citations(texts)}
     lacked = sorted(key[2:] for key in keys if not results.records.get(key))
     return (
@@ -209,6 +226,8 @@ def machine_table(
 ) -> str:
     """Markdown table: the same measurements on this run and on each recorded machine.
 
+    Each has its interval, if its record has one.
+
     Args:
         rows: What is measured -> citation of its record.
         here: This run.
@@ -225,8 +244,10 @@ def machine_table(
 
 
 def _shown(run: Results, citation: str) -> str:
+    name = citation.partition(":")[0]
     try:
-        return run.text(citation)
+        whole = run.has_interval(name)
+        return run.interval(citation) if whole else run.text(citation)
     except BookError:
         if "recorded" in run.facts or run.facts.get("absent"):
             return "–"
