@@ -40,6 +40,16 @@ class Interval:
     n: int
     timed: ClassVar[bool] = False
 
+    def __format__(self, spec: str) -> str:
+        """Return the value and its ends, each in the format `spec`, as tables show it.
+
+        >>> f"{Interval(0.5, 0.4, 0.6, 9):.2f}"
+        '0.50 [0.40, 0.60]'
+        """
+        if not spec:
+            return str(self)
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 class TimedInterval(Interval):
     """An interval of a number that derives from times, such as a ratio of two."""

@@ -182,3 +182,9 @@ def test_units_are_checked():
         bootstrap_interval([1.0, 2.0], units=[1])
     with pytest.raises(ValueError, match='with units, statistic must be "mean"'):
         bootstrap_interval([1.0, 2.0], statistic="median", units=[1, 2])
+
+
+def test_formats_the_value_and_its_ends_alike():
+    interval = Interval(0.5, 0.4, 0.625, 9)
+    assert f"{interval:.2%}" == "50.00% [40.00%, 62.50%]"
+    assert f"{interval}" == str(interval)
