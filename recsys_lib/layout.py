@@ -284,8 +284,9 @@ def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotat
 def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) -> float:
     """Move a name to a place; return what it costs there.
 
-    The area outside the axes costs thrice, what the figure's edge would cut off a hundred
-    times, and what it covers six times: a mark is small, and a name on it misleads.
+    The area outside the axes costs thrice, what the figure's edge would cut off a
+    hundred times, and what it covers six times: a mark is small, and a name on it
+    misleads.
 
     A leader costs a quarter of the name's area, and more where it crosses something.
     """
