@@ -44,7 +44,12 @@ _NEAR: tuple[_Place, ...] = (  # of a name: points from its dot, alignment
     (0, 11, "center"),
     (0, -11, "center"),
 )
-_FAR: tuple[_Place, ...] = tuple(  # joined to its dot by a line
+_ACROSS: tuple[_Place, ...] = tuple(  # joined by a line, above or below its dot
+    (-side * 30, up, "left" if side > 0 else "right")
+    for up in (36, -36)
+    for side in (1, -1)
+)
+_FAR: tuple[_Place, ...] = _ACROSS + tuple(  # joined to its dot by a line
     (side * across, up, "left" if side > 0 else "right")
     for across, rise in (
         (12, 20),
@@ -277,9 +282,11 @@ def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotat
 
 
 def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) -> float:
-    """Move a name to a place; return the area it covers, thrice that outside the axes.
+    """Move a name to a place; return what it costs there.
 
-    What the figure's edge would cut off costs a hundred times its area.
+    The area outside the axes costs thrice, what the figure's edge would cut off a
+    hundred times, and what it covers six times: a mark is small, and a name on it
+    misleads.
 
     A leader costs a quarter of the name's area, and more where it crosses something.
     """
@@ -291,7 +298,7 @@ def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) ->
     outside = _area(box) - (_area(inside) if inside else 0)
     seen = Bbox.intersection(box, _figure(axes).bbox)
     cut = _area(box) - (_area(seen) if seen else 0)
-    cost = 3 * outside + 100 * cut + sum(_area(part) for part in shared if part)
+    cost = 3 * outside + 100 * cut + 6 * sum(_area(part) for part in shared if part)
     if place in _NEAR:
         return cost + 0.01 * _NEAR.index(place)
     dot = axes.transData.transform(text.xy)
