@@ -4,6 +4,8 @@ import argparse
 import gc
 import math
 
+import pandas as pd
+
 from recsys_lib.arguments import ends_in_a_sentence
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
@@ -15,6 +17,7 @@ from recsys_lib.machine import usable_cores
 from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.neighbours import fit_popularity
 from recsys_lib.ranking.index import build_index
+from recsys_lib.serving.item_filter import item_fields
 from recsys_lib.serving.recommender import Recommender
 from recsys_lib.serving.service import create_app
 from recsys_lib.serving.web_server import check_address, serve
@@ -37,7 +40,12 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     texts = list(data.items["text"])
     index = build_index(encoder.encode(texts, role="document"))
     ids = [str(item) for item in data.items["item_id"]]
-    return Recommender(ids, encoder, index, fit_ease(seen), fit_popularity(seen))
+    years: list[int | list[int]] = [
+        [] if pd.isna(year) else int(year) for year in data.items["year"]
+    ]
+    fields = item_fields({"genre": list(data.items["genres"]), "year": years})
+    models = fit_ease(seen), fit_popularity(seen)
+    return Recommender(ids, encoder, index, *models, fields)
 
 
 _MAX_BATCH = {"openvino": 1, "onnxruntime": 4, "torch": 32, "table": 32}  # by engine

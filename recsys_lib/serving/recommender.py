@@ -5,7 +5,7 @@ The encoder may be any `TextEncoder`, a `CachedEncoder` too. The models may be a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,16 +14,20 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from recsys_lib.arguments import whole_number
+from recsys_lib.arrays import BoolArray
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
+from recsys_lib.serving.item_filter import EXCLUDE, Filter, ItemFields, values_of
 
 
 class VectorIndex(Protocol):
     """An index over the vectors of the items, such as `recsys_lib.ranking.index`'s."""
 
-    def search(self, queries: npt.ArrayLike, k: int) -> TopN:
-        """Find the k nearest items of each query."""
+    def search(
+        self, queries: npt.ArrayLike, k: int, *, allowed: npt.ArrayLike | None = None
+    ) -> TopN:
+        """Find the k nearest items of each query, of those that a mask allows."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ class Recommender:
         history_model: Scores histories, given as (n_users, n_items) of ones.
         cold_model: Scores empty histories, for example by popularity; None for
             ``history_model``.
+        fields: Metadata of the items, in the order of their ids, for filters.
 
     Raises:
-        ValueError: If there is no item, or an id repeats.
+        ValueError: If there is no item, an id repeats, or the fields are of another
+            number of items.
     """
 
     item_ids: Sequence[str]
@@ -63,33 +69,57 @@ class Recommender:
     index: VectorIndex
     history_model: HistoryModel
     cold_model: HistoryModel | None = None
+    fields: ItemFields = field(default_factory=ItemFields)
 
     def __post_init__(self) -> None:
         n_items, n_ids = len(self.item_ids), len(set(self.item_ids))
         if not n_items or n_ids < n_items:
             got = f"got {n_items} items with {n_ids} ids"
             raise ValueError(f"item_ids must be one or more, all different; {got}")
+        if self.fields.codes and self.fields.n_items != n_items:
+            got = f"got {self.fields.n_items} for {n_items} items"
+            raise ValueError(f"fields must have a value for each item; {got}")
 
-    def recommend_texts(self, texts: Sequence[str], k: int) -> list[Recommendation]:
+    def recommend_texts(
+        self,
+        texts: Sequence[str],
+        k: int,
+        filters: Sequence[Filter] | None = None,
+    ) -> list[Recommendation]:
         """Find the k items nearest to each text.
 
         Args:
             texts: Any number of them.
             k: Items to return, >= 1; all if the catalogue has fewer.
+            filters: One for each text, an empty one for all items: field of ``fields``
+                -> value or values of which an item must have one. "exclude" holds ids
+                of items not to return, those seen for example.
 
         Raises:
             TypeError: If texts are not a sequence of str.
-            ValueError: If k < 1.
+            ValueError: If k < 1, a filter names an unknown field or a value of a wrong
+                type, or there are not as many filters as texts.
         """
-        _check_request(texts, k)
+        _check_request(texts, k, filters)
         if not texts:
             return []
         vectors = self.encoder.encode(texts, role="query")
-        best = self.index.search(vectors, min(k, len(self.item_ids)))
-        return self._recommendations(best, [[]] * len(texts))
+        n = min(k, len(self.item_ids))
+        if not any(filters or ()):
+            best = self.index.search(vectors, n)
+            return self._recommendations(best, [[]] * len(texts))
+        found: list[Recommendation] = []
+        for vector, wanted in zip(vectors, filters or (), strict=True):
+            allowed = self._allowed(wanted) if wanted else None
+            best = self.index.search(vector[None], n, allowed=allowed)
+            found += self._recommendations(best, [[]])
+        return found
 
     def recommend_histories(
-        self, histories: Sequence[Sequence[str]], k: int
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int,
+        filters: Sequence[Filter] | None = None,
     ) -> list[Recommendation]:
         """Find the k best items that are not in each history.
 
@@ -98,12 +128,13 @@ class Recommender:
                 repeats counts once. ``cold_model`` answers for a history that is empty
                 or has only unknown ids.
             k: Items to return, >= 1; all if fewer are left.
+            filters: As of `recommend_texts`, one for each history.
 
         Raises:
             TypeError: If a str stands where a sequence of ids should.
-            ValueError: If k < 1.
+            ValueError: As of `recommend_texts`.
         """
-        _check_request(histories, k)
+        _check_request(histories, k, filters)
         for history in histories:
             _check_request(history, k)
         if not histories:
@@ -114,9 +145,23 @@ class Recommender:
         if self.cold_model is not None and len(cold):
             scores = np.array(scores)
             scores[cold] = self.cold_model.score(seen[cold])
+        if any(filters or ()):
+            masks = np.array([self._allowed(wanted) for wanted in filters or ()])
+            scores = np.where(masks, scores, -np.inf)
         best = top_n(scores, min(k, len(self.item_ids)), exclude=seen)
         unknown = [[i for i in ids if i not in self._codes] for ids in histories]
         return self._recommendations(best, unknown)
+
+    def _allowed(self, wanted: Filter) -> BoolArray:
+        """Items (n_items,) that a filter allows."""
+        self.fields.check(wanted)
+        allowed = np.ones(len(self.item_ids), np.bool_)
+        if {*wanted} - {EXCLUDE}:
+            allowed = self.fields.mask(wanted)
+        unwanted = values_of(wanted.get(EXCLUDE, ()))
+        known = [self._codes[str(i)] for i in unwanted if i in self._codes]
+        allowed[known] = False
+        return allowed
 
     @cached_property
     def _codes(self) -> dict[str, int]:
@@ -148,7 +193,12 @@ class Recommender:
         ]
 
 
-def _check_request(sequence: Sequence[Any], k: int) -> None:
+def _check_request(
+    sequence: Sequence[Any], k: int, filters: Sequence[Filter] | None = None
+) -> None:
     if isinstance(sequence, str):
         raise TypeError(f"texts or ids must be a sequence of str; got str {sequence!r}")
     whole_number("k", k)
+    if filters is not None and len(filters) != len(sequence):
+        got = f"got {len(filters)} for {len(sequence)}"
+        raise ValueError(f"filters must be one for each text or history; {got}")

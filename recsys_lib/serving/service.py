@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from recsys_lib.extras import needs
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
+from recsys_lib.serving.item_filter import Filter, ItemFields, Value
 from recsys_lib.serving.recommender import Recommendation, Recommender
 
 with needs("serving"):
@@ -58,6 +59,9 @@ def _whole(number: object) -> object:
     return number
 
 
+_Value = Annotated[Value, BeforeValidator(_whole)]
+
+
 class Query(BaseModel):
     """A request for items, by a text or by the ids of the items of a history."""
 
@@ -65,6 +69,10 @@ class Query(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=2000)] = ""
     history: Annotated[list[ItemId], Field(max_length=1000)] = []
     k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 10
+    filter: Annotated[
+        dict[str, _Value | Annotated[list[_Value], Field(max_length=1000)]],
+        Field(max_length=16),
+    ] = {}
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> "Query":
@@ -140,7 +148,8 @@ def create_app(
     app = FastAPI(title="Recommender", lifespan=lifespan)
     app.state.ready = False
     app.router.route_class = _BareRoute
-    _add_recommend(app, batcher, metrics)
+    # what stands in for a recommender need not have fields
+    _add_recommend(app, batcher, metrics, getattr(recommender, "fields", ItemFields()))
     _add_probes(app, metrics)
     return app
 
@@ -148,13 +157,20 @@ def create_app(
 def answer(recommender: Recommender, queries: Sequence[Query]) -> list[bytes]:
     """Compute a batch: the answer to each query as JSON, in their order."""
     k = max(query.k for query in queries)
-    texts = [query.text for query in queries if query.text]
-    histories = [query.history for query in queries if not query.text]
-    by_text = iter(recommender.recommend_texts(texts, k))
-    by_history = iter(recommender.recommend_histories(histories, k))
+    of_text = [query for query in queries if query.text]
+    others = [query for query in queries if not query.text]
+    texts, histories = [x.text for x in of_text], [x.history for x in others]
+    by_text = iter(recommender.recommend_texts(texts, k, *_filters(of_text)))
+    by_history = iter(recommender.recommend_histories(histories, k, *_filters(others)))
     return [
         _json(next(by_text if query.text else by_history), query.k) for query in queries
     ]
+
+
+def _filters(queries: Sequence[Query]) -> list[list[Filter]]:
+    """The filters as one argument, or no argument if there are none."""
+    filters: list[Filter] = [query.filter for query in queries]
+    return [filters] if any(filters) else []
 
 
 async def _warm_up(recommender: Recommender, workers: int) -> None:
@@ -188,22 +204,31 @@ class _BareRoute(APIRoute):
         return handler
 
 
-def _add_recommend(app: FastAPI, batcher: Answers, metrics: Metrics) -> None:
-    @app.post("/recommend", openapi_extra=_REQUEST, responses=_RESPONSES)
+def _add_recommend(
+    app: FastAPI, batcher: Answers, metrics: Metrics, fields: ItemFields
+) -> None:
+    @app.post("/recommend", openapi_extra=_request(fields), responses=_RESPONSES)
     async def recommend(request: Request) -> Response:
         """Recommend items for a text or a history, best first."""
         start = time.perf_counter()
-        response = await _response(request, batcher, metrics)
+        response = await _response(request, batcher, metrics, fields)
         metrics.requests.labels(response.status_code).inc()
         if response.status_code == 200:
             metrics.latency_s.observe(time.perf_counter() - start)
         return response
 
 
-async def _response(request: Request, batcher: Answers, metrics: Metrics) -> Response:
+async def _response(
+    request: Request, batcher: Answers, metrics: Metrics, fields: ItemFields
+) -> Response:
     try:
         body = await _body(request)
         query = Query.model_validate_json(body)
+        try:
+            fields.check(query.filter)
+        except ValueError as error:
+            fault = {"type": "filter", "loc": ["filter"], "msg": str(error)}
+            return _problem(422, [fault])
         return Response(await batcher.submit(query), media_type="application/json")
     except ValidationError as error:
         faults = error.errors(
@@ -268,7 +293,20 @@ def _content(schema: dict[str, Any]) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-_REQUEST = {"requestBody": {"required": True, **_content(Query.model_json_schema())}}
+def _request(fields: ItemFields) -> dict[str, Any]:
+    """The body of a request; its filter names the fields and their types."""
+    types = {bool: "boolean", int: "integer", str: "string"}
+    schema = Query.model_json_schema()
+    named = {}
+    for name in fields.names:
+        one = {"type": types[fields.kind(name)]}
+        many = {"type": "array", "items": one, "maxItems": 1000}
+        named[name] = {"anyOf": [one, many]}
+    chosen = {"type": "object", "properties": named, "additionalProperties": False}
+    schema["properties"]["filter"] = chosen
+    return {"requestBody": {"required": True, **_content(schema)}}
+
+
 _FOUND = TypeAdapter(Recommendation).json_schema()
 _PROBLEM = _content({"type": "object", "required": ["detail"]})
 _RESPONSES: dict[int | str, dict[str, Any]] = {
