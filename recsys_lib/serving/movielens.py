@@ -10,6 +10,7 @@ from recsys_lib.arguments import ends_in_a_sentence
 from recsys_lib.data.dataset import interaction_matrix
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.embeddings.encoder import PRECISIONS, calibration_sample, load_encoder
+from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.embeddings.own import book_model, find_models
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.extras import needs
@@ -38,7 +39,8 @@ def movielens_recommender(encoder: TextEncoder) -> Recommender:
     data = load_movielens()
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
     texts = list(data.items["text"])
-    index = build_index(encoder.encode(texts, role="document"))
+    vectors = encoder.encode(texts, role="document")
+    index = build_index(vectors, filled_by=fingerprint_of(encoder))
     ids = [str(item) for item in data.items["item_id"]]
     years: list[int | list[int]] = [
         [] if pd.isna(year) else int(year) for year in data.items["year"]

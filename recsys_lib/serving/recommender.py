@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_lib.arguments import whole_number
 from recsys_lib.arrays import BoolArray
+from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.embeddings.transformer import TextEncoder
 from recsys_lib.models.history_model import HistoryModel
 from recsys_lib.ranking.top_n import TopN, top_n
@@ -53,7 +54,8 @@ class Recommender:
     Attributes:
         item_ids: (n_items,) different public ids; the position of an id is its code.
         encoder: Embeds texts, as queries.
-        index: Holds the vectors of the items under their codes.
+        index: Holds the vectors of the items under their codes. Where it says which
+            encoder filled it, this must be ``encoder``.
         history_model: Scores histories, given as (n_users, n_items) of ones.
         cold_model: Scores empty histories, for example by popularity; None for
             ``history_model``.
@@ -62,6 +64,7 @@ class Recommender:
     Raises:
         ValueError: If there is no item, an id repeats, or the fields are of another
             number of items.
+        OtherEncoder: If another encoder filled the index; the message names both.
     """
 
     item_ids: Sequence[str]
@@ -79,6 +82,8 @@ class Recommender:
         if self.fields.codes and self.fields.n_items != n_items:
             got = f"got {self.fields.n_items} for {n_items} items"
             raise ValueError(f"fields must have a value for each item; {got}")
+        if (filled_by := getattr(self.index, "filled_by", None)) is not None:
+            filled_by.check(fingerprint_of(self.encoder))
 
     def recommend_texts(
         self,

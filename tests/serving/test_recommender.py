@@ -4,9 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.models.history_model import ItemToItem
 from recsys_lib.models.hybrid import ContentModel
 from recsys_lib.models.neighbours import Popularity
+from recsys_lib.ranking.fingerprint import OtherEncoder
 from recsys_lib.ranking.index import build_index
 from recsys_lib.ranking.similarity import normalize
 from recsys_lib.serving.item_filter import item_fields
@@ -231,3 +233,17 @@ def test_movielens_answers_texts_and_histories():
 def test_wrong_calls_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_index_of_another_encoder_is_refused():
+    class Negated(Hashing):
+        def encode(self, texts, *, role=None):
+            return -super().encode(texts, role=role)
+
+    filled_by = fingerprint_of(Hashing(), name="the old model")
+    vectors = Hashing().encode(IDS)
+    index = build_index(vectors, filled_by=filled_by)
+    found = recommender(encoder=Hashing(), index=index).recommend_texts(["a"], 1)
+    assert found[0].items == ["a"]
+    with pytest.raises(OtherEncoder, match=r"index, the old model .*got those of Neg"):
+        recommender(encoder=Negated(), index=index)
