@@ -198,6 +198,36 @@ class Recommender:
         ]
 
 
+class SwitchingRecommender:
+    """A recommender that can be replaced while it answers.
+
+    Each call is answered by one recommender from its beginning to its end.
+    """
+
+    def __init__(self, current: Recommender) -> None:
+        self.current = current
+
+    @property
+    def fields(self) -> ItemFields:
+        """Metadata of the items, as of `Recommender`."""
+        return self.current.fields
+
+    def recommend_texts(
+        self, texts: Sequence[str], k: int, filters: Sequence[Filter] | None = None
+    ) -> list[Recommendation]:
+        """Answer as `Recommender.recommend_texts`."""
+        return self.current.recommend_texts(texts, k, filters)
+
+    def recommend_histories(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int,
+        filters: Sequence[Filter] | None = None,
+    ) -> list[Recommendation]:
+        """Answer as `Recommender.recommend_histories`."""
+        return self.current.recommend_histories(histories, k, filters)
+
+
 def _check_request(
     sequence: Sequence[Any], k: int, filters: Sequence[Filter] | None = None
 ) -> None:

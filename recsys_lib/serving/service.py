@@ -17,7 +17,11 @@ from typing import Annotated, Any
 from recsys_lib.extras import needs
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
 from recsys_lib.serving.item_filter import Filter, ItemFields, Value
-from recsys_lib.serving.recommender import Recommendation, Recommender
+from recsys_lib.serving.recommender import (
+    Recommendation,
+    Recommender,
+    SwitchingRecommender,
+)
 
 with needs("serving"):
     import pydantic
@@ -104,7 +108,7 @@ class Metrics:
 
 
 def create_app(
-    recommender: Recommender,
+    recommender: Recommender | SwitchingRecommender,
     *,
     workers: int = 1,
     max_batch: int = 32,
@@ -154,7 +158,9 @@ def create_app(
     return app
 
 
-def answer(recommender: Recommender, queries: Sequence[Query]) -> list[bytes]:
+def answer(
+    recommender: Recommender | SwitchingRecommender, queries: Sequence[Query]
+) -> list[bytes]:
     """Compute a batch: the answer to each query as JSON, in their order."""
     k = max(query.k for query in queries)
     of_text = [query for query in queries if query.text]
@@ -173,7 +179,9 @@ def _filters(queries: Sequence[Query]) -> list[list[Filter]]:
     return [filters] if any(filters) else []
 
 
-async def _warm_up(recommender: Recommender, workers: int) -> None:
+async def _warm_up(
+    recommender: Recommender | SwitchingRecommender, workers: int
+) -> None:
     """Answer short and long texts, alone and in a batch, in all workers at once.
 
     Engines compile a model for each new shape, and for each thread that runs it.
