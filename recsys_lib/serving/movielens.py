@@ -95,6 +95,7 @@ def _app(given: argparse.Namespace) -> FastAPI:
         max_batch=given.max_batch or _MAX_BATCH[encoder.engine],
         max_queue=given.max_queue,
         deadline_ms=given.deadline_ms,
+        embeddings_model=given.models or "all-MiniLM-L6-v2",
     )
     gc.freeze()  # keeps garbage collection from searching the model and the data
     return app

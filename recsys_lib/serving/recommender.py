@@ -212,6 +212,11 @@ class SwitchingRecommender:
         """Metadata of the items, as of `Recommender`."""
         return self.current.fields
 
+    @property
+    def encoder(self) -> TextEncoder:
+        """The encoder of the moment."""
+        return self.current.encoder
+
     def recommend_texts(
         self, texts: Sequence[str], k: int, filters: Sequence[Filter] | None = None
     ) -> list[Recommendation]:

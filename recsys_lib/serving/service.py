@@ -10,12 +10,13 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from recsys_lib.extras import needs
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
+from recsys_lib.serving.embeddings_api import add_embeddings, embedder
 from recsys_lib.serving.item_filter import Filter, ItemFields, Value
 from recsys_lib.serving.recommender import (
     Recommendation,
@@ -88,6 +89,15 @@ class Query(BaseModel):
 Answers = Batcher[Query, bytes]
 
 
+class _Limits(TypedDict):
+    """Options of a `Batcher`."""
+
+    workers: int
+    max_batch: int
+    max_queue: int
+    deadline_ms: float
+
+
 class Metrics:
     """The metrics that /metrics shows, in a registry of their own."""
 
@@ -114,6 +124,7 @@ def create_app(
     max_batch: int = 32,
     max_queue: int = 256,
     deadline_ms: float = 1000.0,
+    embeddings_model: str = "",
 ) -> FastAPI:
     """Make the HTTP service of one recommender.
 
@@ -126,24 +137,32 @@ def create_app(
         max_batch: As in `Batcher`.
         max_queue: As in `Batcher`.
         deadline_ms: As in `Batcher`.
+        embeddings_model: Name under which ``/v1/embeddings`` offers the recommender's
+            encoder; "" not to offer it.
 
     Raises:
         ValueError: If an option is out of its range.
     """
     metrics = Metrics()
-    batcher: Answers = Batcher(
-        lambda queries: answer(recommender, queries),
-        on_batch=metrics.batch_size.observe,
+    limits = _Limits(
         workers=workers,
         max_batch=max_batch,
         max_queue=max_queue,
         deadline_ms=deadline_ms,
     )
+    batcher: Answers = Batcher(
+        lambda queries: answer(recommender, queries),
+        on_batch=metrics.batch_size.observe,
+        **limits,
+    )
     metrics.queue_length.set_function(lambda: batcher.waiting)
+    batchers: list[Batcher[Any, Any]] = [batcher]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with batcher:
+        async with AsyncExitStack() as running:
+            for each in batchers:
+                await running.enter_async_context(each)
             await _warm_up(recommender, workers)
             app.state.ready = True
             yield
@@ -155,6 +174,10 @@ def create_app(
     # what stands in for a recommender need not have fields
     _add_recommend(app, batcher, metrics, getattr(recommender, "fields", ItemFields()))
     _add_probes(app, metrics)
+    if embeddings_model:
+        vectors = embedder(lambda: recommender.encoder, **limits)
+        batchers.append(vectors)
+        add_embeddings(app, vectors, embeddings_model, _body)
     return app
 
 
