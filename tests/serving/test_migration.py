@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.models.neighbours import Popularity
@@ -16,6 +17,7 @@ from recsys_lib.serving.migration import (
     migrate_in_background,
 )
 from recsys_lib.serving.recommender import Recommender, SwitchingRecommender
+from recsys_lib.serving.service import create_app
 
 TEXTS = [f"item {i}" for i in range(23)]
 HANG_S = 120  # longer than anything here takes on a busy machine
@@ -151,3 +153,19 @@ def test_an_error_leaves_the_old_one_in_service(service, tmp_path):
     with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
         Migration(TEXTS, Hashing(2), tmp_path, batch_size=0)
     assert service.fields is old.fields
+
+
+def test_the_service_switches_its_answers_and_its_vectors(service, tmp_path):
+    app = create_app(service, deadline_ms=HANG_S * 1e3, embeddings_model="m")
+    with TestClient(app) as client:
+
+        def vector():
+            body = {"model": "m", "input": "item 3"}
+            found = client.post("/v1/embeddings", json=body).json()
+            return np.array(found["data"][0]["embedding"], np.float32)
+
+        assert np.array_equal(vector(), Hashing(1).encode(["item 3"])[0])
+        migrate(service, Migration(TEXTS, Hashing(2), tmp_path))
+        assert np.array_equal(vector(), Hashing(2).encode(["item 3"])[0])
+        found = client.post("/recommend", json={"text": "item 3", "k": 1}).json()
+        assert found["items"] == ["item 3"]
