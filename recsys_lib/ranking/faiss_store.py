@@ -29,8 +29,8 @@ _FILTERED_WIDENING = {"binary": 4, "hnsw": 1}  # the first shortlist of allowed 
 _WIDENING = 4  # the second, where the first was not enough
 _SURE_SHARE = 1 / 3  # of a shortlist, in which its best must lie
 # Crossings of 200,000 x 384, filters at random, on two cores of an EPYC (AVX-512), near
-# 12 % of the items; shortlist to exact: hnsw 2.3 to 3.0 ms at 15 %, 3.3 to 2.4 ms at 10 %;
-# binary 2.7 to 2.9 ms at 15 %, 2.4 to 2.1 ms at 10 %.
+# 12 % of the items. Shortlist to exact: hnsw 2.3 to 3.0 ms at 15 %, 3.3 to 2.4 at 10 %;
+# binary 2.7 to 2.9 ms at 15 %, 2.4 to 2.1 at 10 %.
 _EXACT_PER_CANDIDATE = 40  # vectors compared in the time of one candidate
 _EXACT_PER_BYTE = 3  # bytes of vectors compared in the time of one byte of signs
 _BITMAP_FROM = 0.5  # of all items; of fewer, faiss reads a list of slots faster
