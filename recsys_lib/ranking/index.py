@@ -8,6 +8,7 @@ quarter of the bytes. `binary` compares sign bits, then ranks a shortlist exactl
 
 import os
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -17,6 +18,7 @@ from recsys_lib.arguments import whole_number
 from recsys_lib.arrays import BoolArray, Float32Array, IntArray
 from recsys_lib.machine import huge_pages
 from recsys_lib.ranking.faiss_store import Kind, VectorStore, faiss
+from recsys_lib.ranking.fingerprint import Fingerprint
 from recsys_lib.ranking.top_n import TopN
 
 _FORMAT = "recsys_lib index 2"
@@ -29,10 +31,17 @@ class Index:
 
     Attributes:
         dim: Dimension of the vectors.
+        filled_by: Fingerprint of the encoder of the vectors; None if it was not given.
     """
 
-    def __init__(self, dim: int, store: VectorStore, ids: IntArray) -> None:
-        self.dim, self._store = dim, store
+    def __init__(
+        self,
+        dim: int,
+        store: VectorStore,
+        ids: IntArray,
+        filled_by: Fingerprint | None = None,
+    ) -> None:
+        self.dim, self._store, self.filled_by = dim, store, filled_by
         self._ids = ids  # (n_slots,), -1 where `store.present` is False
 
     def __len__(self) -> int:
@@ -55,6 +64,7 @@ class Index:
         *,
         effort: float | None = None,
         allowed: npt.ArrayLike | None = None,
+        by: Fingerprint | None = None,
     ) -> TopN:
         """Find the k nearest items of each query; the order of ties is not fixed.
 
@@ -69,6 +79,7 @@ class Index:
                 not in the index are ignored, or a mask (n,) of booleans in which
                 ``allowed[id]`` says whether an item is; None for all. All allowed
                 vectors are compared where that takes less time than a shortlist.
+            by: Fingerprint of the encoder of the queries, to be checked.
 
         Returns:
             Ids and inner products, each (n_queries, min(k, items allowed)). Those of
@@ -79,7 +90,10 @@ class Index:
             TypeError: If k is not an integer, or allowed are no integers or booleans.
             ValueError: If k, effort or the shape of queries is out of range, queries
                 are not finite, or allowed are not one-dimensional or below 0.
+            OtherEncoder: If another encoder filled the index; the message names both.
         """
+        if by is not None and self.filled_by is not None:
+            self.filled_by.check(by)
         rows = _float32_rows(queries, self.dim)
         wanted = whole_number("k", k)
         if effort is not None and not 0 < effort <= 1:
@@ -108,18 +122,31 @@ class Index:
         chosen: BoolArray = given[np.minimum(ids, given.size - 1)]
         return chosen & self._store.present & (ids < given.size)
 
-    def add(self, ids: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
+    def add(
+        self,
+        ids: npt.ArrayLike,
+        vectors: npt.ArrayLike,
+        *,
+        by: Fingerprint | None = None,
+    ) -> None:
         """Add items; `int8` clips values outside the range of the first vectors added.
 
         Args:
             ids: (n,) different integers >= 0, none of them in the index yet.
             vectors: (n, dim), stored as float32.
+            by: Fingerprint of their encoder; needed where the index has one.
 
         Raises:
             TypeError: If ids are not integers.
-            ValueError: If ids or vectors do not meet these conditions; nothing is
-                added.
+            ValueError: If ids or vectors do not meet these conditions, or their encoder
+                is not named; nothing is added.
+            OtherEncoder: If another encoder filled the index; the message names both.
         """
+        if self.filled_by is not None:
+            if by is None:
+                wanted = f"vectors for an index of {self.filled_by} must name their"
+                raise ValueError(f"{wanted} encoder; got by=None")
+            self.filled_by.check(by)
         rows, new = _float32_rows(vectors, self.dim), _checked_ids(ids)
         if len(new) != len(rows) or len(np.unique(new)) != len(new):
             got = f"got {len(np.unique(new))} different ids for {len(rows)} vectors"
@@ -161,12 +188,16 @@ class Index:
         """
         target = Path(path)
         part = target.with_name(f".{target.name}.{uuid4().hex}.part")
-        stored = faiss.serialize_index(self._store.faiss_index)
+        content: dict[str, Any] = {"kind": self.kind, "ids": self._ids}
+        content["store"] = faiss.serialize_index(self._store.faiss_index)
+        if self.filled_by is not None:
+            content["filled_by"] = self.filled_by.to_json()
+            content["probes"] = self.filled_by.probes
         try:
             with part.open("wb") as file:
-                np.savez(
-                    file, format=_FORMAT, kind=self.kind, ids=self._ids, store=stored
-                )
+                np.savez(file, format=_FORMAT, **content)
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -178,6 +209,7 @@ def build_index(
     kind: Kind = "flat",
     ids: npt.ArrayLike | None = None,
     device: str = "cpu",
+    filled_by: Fingerprint | None = None,
 ) -> Index:
     """Build an index of vectors; with unit vectors the inner product is the cosine.
 
@@ -188,6 +220,7 @@ def build_index(
         kind: "flat", "int8", "binary" or "hnsw".
         ids: (n_items,) different integers >= 0; by default the row numbers.
         device: "cpu", or "cuda[:i]" for `flat`, copied there after every change.
+        filled_by: Fingerprint of the encoder of the vectors.
 
     Raises:
         TypeError: If ids are not integers.
@@ -203,9 +236,9 @@ def build_index(
     """
     rows = _float32_rows(vectors, None)
     store = VectorStore(rows.shape[1], kind=kind, device=device)
-    index = Index(rows.shape[1], store, np.empty(0, np.int64))
+    index = Index(rows.shape[1], store, np.empty(0, np.int64), filled_by)
     with huge_pages():  # a graph search jumps between pages
-        index.add(np.arange(len(rows)) if ids is None else ids, rows)
+        index.add(np.arange(len(rows)) if ids is None else ids, rows, by=filled_by)
     return index
 
 
@@ -223,6 +256,10 @@ def load_index(path: str | os.PathLike[str], *, device: str = "cpu") -> Index:
                 if str(saved["format"]) != _FORMAT:
                     raise ValueError(f"format {saved['format']}")
                 kind, ids = saved["kind"].item(), saved["ids"]
+                filled_by = None
+                if "filled_by" in saved:
+                    said = saved["filled_by"].item()
+                    filled_by = Fingerprint.from_json(said, saved["probes"])
                 with huge_pages():
                     faiss_index = faiss.deserialize_index(saved["store"])
         except Exception as error:  # zip, NumPy and faiss each raise their own types
@@ -232,7 +269,7 @@ def load_index(path: str | os.PathLike[str], *, device: str = "cpu") -> Index:
             ) from None
     store = VectorStore(faiss_index.d, kind=kind, device=device)
     store.set_index(faiss_index, ids >= 0)
-    return Index(faiss_index.d, store, ids)
+    return Index(faiss_index.d, store, ids, filled_by)
 
 
 def _float32_rows(vectors: npt.ArrayLike, dim: int | None) -> Float32Array:

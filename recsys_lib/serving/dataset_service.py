@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix
 
 from recsys_lib.arguments import ends_in_a_sentence
@@ -15,6 +16,7 @@ from recsys_lib.data.dataset import Dataset, interaction_matrix
 from recsys_lib.data.metadata import genre_features
 from recsys_lib.data.own import load_dataset
 from recsys_lib.embeddings.encoder import PRECISIONS, calibration_sample, load_encoder
+from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.embeddings.own import find_models
 from recsys_lib.embeddings.pretrained import MINILM_SHA256
 from recsys_lib.embeddings.stored_vectors import stored_vectors
@@ -27,6 +29,7 @@ from recsys_lib.models.hybrid import ContentModel, place_cold_items
 from recsys_lib.models.neighbours import fit_popularity
 from recsys_lib.ranking.index import build_index
 from recsys_lib.ranking.top_n import top_n
+from recsys_lib.serving.item_filter import item_fields
 from recsys_lib.serving.recommender import Recommender
 from recsys_lib.serving.service import create_app
 from recsys_lib.serving.web_server import check_address, serve
@@ -133,13 +136,15 @@ def _recommender(
     data: Dataset, encoder: TextEncoder, vectors: Float32Array, model: HistoryModel
 ) -> Recommender:
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
+    years = [[] if pd.isna(year) else int(year) for year in data.items["year"]]
     return Recommender(
         [str(item) for item in data.items["item_id"]],
         encoder,
-        build_index(vectors),
+        build_index(vectors, filled_by=fingerprint_of(encoder)),
         model,
         fit_popularity(seen),
         titles=[str(title) for title in data.items["title"]],
+        fields=item_fields({"genre": list(data.items["genres"]), "year": years}),
     )
 
 
@@ -208,6 +213,7 @@ def _app(given: argparse.Namespace) -> FastAPI:
         max_queue=given.max_queue,
         deadline_ms=given.deadline_ms,
         catalogue=frozenset(recommender.item_ids),
+        embeddings_model=name,
     )
     gc.freeze()  # keeps garbage collection from searching the model and the data
     return app

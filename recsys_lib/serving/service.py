@@ -10,13 +10,19 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from recsys_lib.extras import needs
 from recsys_lib.serving.batching import Batcher, BatchFailed, Refused
-from recsys_lib.serving.recommender import Recommendation, Recommender
+from recsys_lib.serving.embeddings_api import add_embeddings, embedder
+from recsys_lib.serving.item_filter import Filter, ItemFields, Value
+from recsys_lib.serving.recommender import (
+    Recommendation,
+    Recommender,
+    SwitchingRecommender,
+)
 
 with needs("serving"):
     import pydantic
@@ -58,6 +64,9 @@ def _whole(number: object) -> object:
     return number
 
 
+_Value = Annotated[Value, BeforeValidator(_whole)]
+
+
 class Query(BaseModel):
     """A request for items, by a text or by the ids of the items of a history."""
 
@@ -65,6 +74,10 @@ class Query(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=2000)] = ""
     history: Annotated[list[ItemId], Field(max_length=1000)] = []
     k: Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)] = 10
+    filter: Annotated[
+        dict[str, _Value | Annotated[list[_Value], Field(max_length=1000)]],
+        Field(max_length=16),
+    ] = {}
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> "Query":
@@ -74,6 +87,15 @@ class Query(BaseModel):
 
 
 Answers = Batcher[Query, bytes]
+
+
+class _Limits(TypedDict):
+    """Options of a `Batcher`."""
+
+    workers: int
+    max_batch: int
+    max_queue: int
+    deadline_ms: float
 
 
 class Metrics:
@@ -96,13 +118,14 @@ class Metrics:
 
 
 def create_app(
-    recommender: Recommender,
+    recommender: Recommender | SwitchingRecommender,
     *,
     workers: int = 1,
     max_batch: int = 32,
     max_queue: int = 256,
     deadline_ms: float = 1000.0,
     catalogue: Container[str] | None = None,
+    embeddings_model: str = "",
 ) -> FastAPI:
     """Make the HTTP service of one recommender.
 
@@ -117,24 +140,32 @@ def create_app(
         deadline_ms: As in `Batcher`.
         catalogue: The ids of the items. A history without any of them gets status 422
             in place of an answer by popularity; None for no such check.
+        embeddings_model: Name under which ``/v1/embeddings`` offers the recommender's
+            encoder; "" not to offer it.
 
     Raises:
         ValueError: If an option is out of its range.
     """
     metrics = Metrics()
-    batcher: Answers = Batcher(
-        lambda queries: answer(recommender, queries),
-        on_batch=metrics.batch_size.observe,
+    limits = _Limits(
         workers=workers,
         max_batch=max_batch,
         max_queue=max_queue,
         deadline_ms=deadline_ms,
     )
+    batcher: Answers = Batcher(
+        lambda queries: answer(recommender, queries),
+        on_batch=metrics.batch_size.observe,
+        **limits,
+    )
     metrics.queue_length.set_function(lambda: batcher.waiting)
+    batchers: list[Batcher[Any, Any]] = [batcher]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with batcher:
+        async with AsyncExitStack() as running:
+            for each in batchers:
+                await running.enter_async_context(each)
             await _warm_up(recommender, workers)
             app.state.ready = True
             yield
@@ -143,24 +174,41 @@ def create_app(
     app = FastAPI(title="Recommender", lifespan=lifespan)
     app.state.ready = False
     app.router.route_class = _BareRoute
-    _add_recommend(app, batcher, metrics, catalogue)
+    # what stands in for a recommender need not have fields
+    fields = getattr(recommender, "fields", ItemFields())
+    _add_recommend(app, batcher, metrics, catalogue, fields)
     _add_probes(app, metrics)
+    if embeddings_model:
+        vectors = embedder(lambda: recommender.encoder, **limits)
+        batchers.append(vectors)
+        add_embeddings(app, vectors, embeddings_model, _body)
     return app
 
 
-def answer(recommender: Recommender, queries: Sequence[Query]) -> list[bytes]:
+def answer(
+    recommender: Recommender | SwitchingRecommender, queries: Sequence[Query]
+) -> list[bytes]:
     """Compute a batch: the answer to each query as JSON, in their order."""
     k = max(query.k for query in queries)
-    texts = [query.text for query in queries if query.text]
-    histories = [query.history for query in queries if not query.text]
-    by_text = iter(recommender.recommend_texts(texts, k))
-    by_history = iter(recommender.recommend_histories(histories, k))
+    of_text = [query for query in queries if query.text]
+    others = [query for query in queries if not query.text]
+    texts, histories = [x.text for x in of_text], [x.history for x in others]
+    by_text = iter(recommender.recommend_texts(texts, k, *_filters(of_text)))
+    by_history = iter(recommender.recommend_histories(histories, k, *_filters(others)))
     return [
         _json(next(by_text if query.text else by_history), query.k) for query in queries
     ]
 
 
-async def _warm_up(recommender: Recommender, workers: int) -> None:
+def _filters(queries: Sequence[Query]) -> list[list[Filter]]:
+    """The filters as one argument, or no argument if there are none."""
+    filters: list[Filter] = [query.filter for query in queries]
+    return [filters] if any(filters) else []
+
+
+async def _warm_up(
+    recommender: Recommender | SwitchingRecommender, workers: int
+) -> None:
     """Answer short and long texts, alone and in a batch, in all workers at once.
 
     Engines compile a model for each new shape, and for each thread that runs it.
@@ -196,12 +244,13 @@ def _add_recommend(
     batcher: Answers,
     metrics: Metrics,
     catalogue: Container[str] | None,
+    fields: ItemFields,
 ) -> None:
-    @app.post("/recommend", openapi_extra=_REQUEST, responses=_RESPONSES)
+    @app.post("/recommend", openapi_extra=_request(fields), responses=_RESPONSES)
     async def recommend(request: Request) -> Response:
         """Recommend items for a text or a history, best first."""
         start = time.perf_counter()
-        response = await _response(request, batcher, metrics, catalogue)
+        response = await _response(request, batcher, metrics, catalogue, fields)
         metrics.requests.labels(response.status_code).inc()
         if response.status_code == 200:
             metrics.latency_s.observe(time.perf_counter() - start)
@@ -213,12 +262,18 @@ async def _response(
     batcher: Answers,
     metrics: Metrics,
     catalogue: Container[str] | None,
+    fields: ItemFields,
 ) -> Response:
     try:
         body = await _body(request)
         query = Query.model_validate_json(body)
         if _is_foreign(query.history, catalogue):
             return _problem(422, _foreign(query.history))
+        try:
+            fields.check(query.filter)
+        except ValueError as error:
+            fault = {"type": "filter", "loc": ["filter"], "msg": str(error)}
+            return _problem(422, [fault])
         return Response(await batcher.submit(query), media_type="application/json")
     except ValidationError as error:
         faults = error.errors(
@@ -298,7 +353,20 @@ def _content(schema: dict[str, Any]) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-_REQUEST = {"requestBody": {"required": True, **_content(Query.model_json_schema())}}
+def _request(fields: ItemFields) -> dict[str, Any]:
+    """The body of a request; its filter names the fields and their types."""
+    types = {bool: "boolean", int: "integer", str: "string"}
+    schema = Query.model_json_schema()
+    named = {}
+    for name in fields.names:
+        one = {"type": types[fields.kind(name)]}
+        many = {"type": "array", "items": one, "maxItems": 1000}
+        named[name] = {"anyOf": [one, many]}
+    chosen = {"type": "object", "properties": named, "additionalProperties": False}
+    schema["properties"]["filter"] = chosen
+    return {"requestBody": {"required": True, **_content(schema)}}
+
+
 _FOUND = TypeAdapter(Recommendation).json_schema()
 _PROBLEM = _content({"type": "object", "required": ["detail"]})
 _RESPONSES: dict[int | str, dict[str, Any]] = {

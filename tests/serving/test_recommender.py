@@ -4,11 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.models.history_model import ItemToItem
 from recsys_lib.models.hybrid import ContentModel
 from recsys_lib.models.neighbours import Popularity
+from recsys_lib.ranking.fingerprint import OtherEncoder
 from recsys_lib.ranking.index import build_index
 from recsys_lib.ranking.similarity import normalize
+from recsys_lib.serving.item_filter import item_fields
 from recsys_lib.serving.movielens import movielens_recommender
 from recsys_lib.serving.recommender import Recommendation, Recommender
 
@@ -91,6 +94,33 @@ def test_without_a_cold_model_the_history_model_answers_all():
     assert answer == [Recommendation(["a"], [0], [])]
 
 
+FIELDS = item_fields(
+    {"kind": ["x", "y", "x", ["x", "y"]], "stock": [True] * 3 + [False]}
+)
+
+
+def test_a_filter_chooses_among_the_items_of_its_text_alone():
+    some = recommender(fields=FIELDS)
+    filters = [{"kind": "x"}, {"kind": "y", "stock": True}, {}, {"exclude": ["a", "z"]}]
+    found = some.recommend_texts(["1 0"] * 4, 4, filters)
+    assert [x.items for x in found] == [
+        ["a", "c", "d"],
+        ["b"],
+        ["a", "b", "c", "d"],
+        ["b", "c", "d"],
+    ]
+    assert found[0].scores == pytest.approx([1, 0, -1], abs=1e-6)
+    assert some.recommend_texts([], 4, []) == []
+    assert some.recommend_texts(["1 0"], 4, [{"kind": "z"}])[0].items == []
+
+
+def test_a_filter_chooses_among_what_a_history_does_not_hold():
+    some = recommender(fields=FIELDS)
+    filters = [{"kind": "x"}, {}, {"exclude": ["b"], "stock": True}]
+    found = some.recommend_histories([["a"], ["a"], []], 4, filters)
+    assert [x.items for x in found] == [["c", "d"], ["b", "c", "d"], ["c", "a"]]
+
+
 def test_there_are_as_many_items_as_are_left():
     some = recommender()
     assert sorted(some.recommend_texts(["1 0"], 100)[0].items) == IDS
@@ -164,6 +194,8 @@ def test_movielens_answers_texts_and_histories():
     some = movielens_recommender(Hashing())
     exact = "The Shawshank Redemption (1994). Drama."
     assert some.recommend_texts([exact], 1)[0].items == ["64"]
+    old_noir = {"genre": "Film-Noir", "year": [1941, 1944]}
+    assert len(some.recommend_texts([exact], 9, [old_noir])[0].items) in range(1, 9)
     warm, cold = some.recommend_histories([["50", "181"], []], 3)
     assert "172" in warm.items  # the third of Star Wars to those of the other two
     assert cold.items[0] == "50"
@@ -189,9 +221,38 @@ def test_movielens_answers_texts_and_histories():
             "k must be at least",
         ),
         (lambda: recommender().recommend_texts("1 0", 1), TypeError, "got str '1 0'"),
+        (
+            lambda: recommender().recommend_texts(["1 0"], 1, []),
+            ValueError,
+            "one for each text or history; got 0 for 1",
+        ),
+        (
+            lambda: recommender(fields=FIELDS).recommend_histories([[]], 1, [{"a": 1}]),
+            ValueError,
+            "must be one of kind, stock, exclude; got a",
+        ),
+        (
+            lambda: recommender(fields=item_fields({"kind": ["x"]})),
+            ValueError,
+            "a value for each item; got 1 for 4 items",
+        ),
         (lambda: recommender().recommend_histories(["a"], 1), TypeError, "got str 'a'"),
     ],
 )
 def test_wrong_calls_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_index_of_another_encoder_is_refused():
+    class Negated(Hashing):
+        def encode(self, texts, *, role=None):
+            return -super().encode(texts, role=role)
+
+    filled_by = fingerprint_of(Hashing(), name="the old model")
+    vectors = Hashing().encode(IDS)
+    index = build_index(vectors, filled_by=filled_by)
+    found = recommender(encoder=Hashing(), index=index).recommend_texts(["a"], 1)
+    assert found[0].items == ["a"]
+    with pytest.raises(OtherEncoder, match=r"index, the old model .*got those of Neg"):
+        recommender(encoder=Negated(), index=index)

@@ -13,6 +13,7 @@ from recsys_lib.embeddings.engines.openvino import BUCKETS
 from recsys_lib.embeddings.pretrained import minilm_folder
 from recsys_lib.embeddings.tokens import load_tokenizer, token_ids
 from recsys_lib.serving.dataset_service import main
+from recsys_lib.serving.item_filter import item_fields
 from recsys_lib.serving.recommender import Recommendation
 from recsys_lib.serving.service import MAX_BODY_BYTES, Query, answer, create_app
 
@@ -24,13 +25,17 @@ PATIENT = {"deadline_ms": HANG_S * 1e3}
 class Slow:
     """Recommends 0, 1, 2 ... once its gate is open; "fail" is fatal."""
 
+    fields = item_fields({"kind": ["x", "y"] * 100, "year": [1990] * 200})
+
     def __init__(self):
+        self.filters = []
         self.gate = threading.Event()
         self.gate.set()
         self.batches = []
 
-    def _answer(self, queries, k):
+    def _answer(self, queries, k, filters=None):
         if queries:
+            self.filters.append(filters)
             self.batches.append(list(queries))
             assert self.gate.wait(HANG_S)
             if "fail" in queries:
@@ -65,6 +70,35 @@ def test_a_text_and_a_history_are_answered(client, slow):
     by_history = client.post("/recommend", json={"history": ["5"]})
     assert by_history.json()["items"] == IDS[:10]
     assert slow.batches[-2:] == [["a film"], [["5"]]]
+
+
+def test_a_filter_is_given_with_its_query(client, slow):
+    body = {"text": "a film", "filter": {"kind": ["x"], "year": 1990.0}}
+    assert client.post("/recommend", json=body).status_code == 200
+    assert slow.filters[-1] == [{"kind": ["x"], "year": 1990}]
+    client.post("/recommend", json={"history": ["5"], "filter": {"exclude": ["7"]}})
+    assert slow.filters[-1] == [{"exclude": ["7"]}]
+    client.post("/recommend", json={"text": "a film", "filter": {}})
+    assert slow.filters[-1] is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"colour": "red"}, "must be one of kind, year, exclude; got colour"),
+        ({"kind": 5}, "values of kind must be str; got int 5"),
+        ({"year": "1990"}, "values of year must be int"),
+        ({"year": 1990.5}, "Input should be"),
+        ({"kind": [["x"]]}, "Input should be"),
+        (["kind"], "Input should be an object"),
+    ],
+)
+def test_a_filter_of_another_shape_is_answered_422(client, slow, wanted, message):
+    before = len(slow.batches)
+    answer = client.post("/recommend", json={"text": "a", "filter": wanted})
+    assert answer.status_code == 422
+    assert message in answer.text
+    assert len(slow.batches) == before
 
 
 def test_each_worker_warms_up(slow):
