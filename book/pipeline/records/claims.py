@@ -2,6 +2,7 @@
 
 import ast
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
 from book.pipeline.results import Results
 from recsys_lib.metrics.intervals import MARGIN
 
@@ -215,14 +217,18 @@ def again_command(judgements: Iterable[Judgement]) -> str:
 
 def tally(judgements: Sequence[Judgement]) -> str:
     """Count the states: `52 stand, 3 fall, 1 not judged`."""
-    names = {
-        State.STANDS: "stand",
-        State.FALLS: "fall",
-        State.NOT_JUDGED: "not judged",
-        State.NOT_RECORDED: "not recorded",
-    }
-    counts = {name: sum(j.state is s for j in judgements) for s, name in names.items()}
-    return ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none judged"
+    counts = Counter(j.state for j in judgements)
+    names = [
+        say("{n} stand", n=counts[State.STANDS]) if counts[State.STANDS] else "",
+        say("{n} fall", n=counts[State.FALLS]) if counts[State.FALLS] else "",
+        say("{n} not judged", n=counts[State.NOT_JUDGED])
+        if counts[State.NOT_JUDGED]
+        else "",
+        say("{n} not recorded", n=counts[State.NOT_RECORDED])
+        if counts[State.NOT_RECORDED]
+        else "",
+    ]
+    return say(", ").join(filter(None, names)) or say("none judged")
 
 
 def cited(rule: str) -> list[str]:
