@@ -21,7 +21,7 @@ _MOVED = re.compile(
     r'transform="translate\(([-\d.]+) ([-\d.]+)\)( rotate\(([-\d.]+)\))?"'
 )
 _SIZE = re.compile(r"font-size: ([\d.]+)px")
-_CELL = re.compile(r"(<t[hd]\b[^>]*>)([^<>]+)(?=</t[hd]>)")
+_HEAD = re.compile(r"(<th\b[^>]*>)([^<>]+)(?=</th>)")
 _NUMBER = re.compile(r"(?<![\w@/.-])\d[\d,.]*(?<![,.])(?![\w/@-])")
 _NARROW, _WIDE = frozenset("ijlI.,:;|!'ft()[]r -"), frozenset("mwMW@%")
 
@@ -36,14 +36,14 @@ def label_of(text: str) -> str:
 
 
 def labels_in(drawn: str) -> Iterator[str]:
-    """Labels with words in a drawing, or in the tables of an HTML output."""
+    """Labels with words in a drawing, or at the heads of an HTML output's tables."""
     for group in _GROUP.finditer(drawn):
         lines = [html.unescape(line) for _, line in _TEXT.findall(group[2])]
         if _has_words(label := " ".join(lines)):
             yield label
     if "<table" in drawn:
-        cells = (html.unescape(cell[2]).strip() for cell in _CELL.finditer(drawn))
-        yield from (cell for cell in cells if _has_words(cell))
+        heads = (html.unescape(head[2]).strip() for head in _HEAD.finditer(drawn))
+        yield from (head for head in heads if _has_words(head) and "_" not in head)
 
 
 def _has_words(label: str) -> bool:
@@ -78,15 +78,15 @@ def translated_label(text: str) -> str | None:
 
 
 def translated_table(table: str) -> str:
-    """An HTML output with the labels of its tables in the language in use."""
+    """An HTML output with the heads of its tables in the language in use."""
     if language() == ENGLISH or "<table" not in table:
         return table
 
-    def cell(hit: re.Match[str]) -> str:
+    def head(hit: re.Match[str]) -> str:
         said = translated_label(html.unescape(hit[2]))
         return hit[0] if said is None else hit[1] + html.escape(said, quote=False)
 
-    return _CELL.sub(cell, table)
+    return _HEAD.sub(head, table)
 
 
 def translated_drawing(svg: str) -> str:
