@@ -11,19 +11,19 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"^\s*(?P<ticks>`{3,}|:{3,}|~{3,})(?P<rest>.*)$")
 _DIRECTIVE = re.compile(r"\{(?P<name>[\w:-]+)\}(?P<title>.*)")
 _VERBATIM = frozenset(
-    [
+    (
+        "bibliography",
         "code",
         "code-block",
         "code-cell",
-        "math",
         "eval-rst",
-        "bibliography",
-        "toctree",
-        "raw",
         "include",
         "literalinclude",
+        "math",
+        "raw",
         "tableofcontents",
-    ]
+        "toctree",
+    )
 )
 _TITLED = frozenset(("admonition", "dropdown"))
 _MARKER = re.compile(r"^\s*(?:[-*+]|\d+[.)]|:|>)\s+(?=\S)|^#{1,6}\s+(?=\S)")
@@ -98,6 +98,7 @@ class _Reader:
         self.text = text
         self.begun: list[tuple[int, int]] = []  # places of the paragraph's lines
         self.in_glossary = False
+        self.open: list[str] = []  # fences of the directives of prose
 
     def read(self) -> Iterator[Unit]:
         closing = ""  # of a block that is passed over
@@ -162,14 +163,19 @@ class _Reader:
 
     def _opened(self, fence: re.Match[str]) -> tuple[str, bool]:
         """How the block ends, if it is no prose, and whether options may follow."""
-        found = _DIRECTIVE.match(fence["rest"].strip())
-        if found is None:
-            if fence["rest"].strip() or fence["ticks"][0] != ":":
-                return fence["ticks"], False  # plain code
+        ticks, rest = fence["ticks"], fence["rest"].strip()
+        if not rest and ticks in self.open:
+            del self.open[self.open.index(ticks) :]
             self.in_glossary = False
-            return "", False  # the end of a directive
+            return "", False
+        found = _DIRECTIVE.match(rest)
+        if found is None:
+            return ticks, False  # plain code
+        if found["name"] in _VERBATIM:
+            return ticks, False
+        self.open.append(ticks)
         self.in_glossary = found["name"] == "glossary"
-        return (fence["ticks"] if found["name"] in _VERBATIM else ""), True
+        return "", True
 
     def _title(self, start: int, line: str, fence: re.Match[str]) -> Iterator[Unit]:
         found = _DIRECTIVE.search(line)

@@ -103,7 +103,9 @@ def update(root: Path, drawn: Mapping[str, list[str]], language: str = CHINESE) 
         old = _load(path, language)
         made = _updated(old, texts, language)
         written = BytesIO()
-        write_po(written, made, width=0, omit_header=False, ignore_obsolete=True)
+        write_po(
+            written, made, width=0, ignore_obsolete=True, include_previous=True
+        )
         text = re.sub(rb'"(POT-Creation|PO-Revision)-Date.*\n', b"", written.getvalue())
         if not path.exists() or path.read_bytes() != text:
             path.write_bytes(text)
