@@ -1,7 +1,6 @@
 """The base of terms: the glossary, which says each term in English and in Chinese."""
 
 import re
-from collections.abc import Mapping
 
 # A term, or several that mean the same, and its definition with the Chinese term.
 _ENTRY = re.compile(
@@ -10,7 +9,7 @@ _ENTRY = re.compile(
 
 
 def terms(glossary: str) -> dict[str, str]:
-    """English term -> Chinese term.
+    r"""English term -> Chinese term.
 
     Args:
         glossary: `book/glossary.md`.
@@ -44,10 +43,10 @@ def _both(hit: re.Match[str]) -> str:
     return f"{hit['chinese']}\n{hit['term']}\n  "
 
 
-def linked(text: str, base: Mapping[str, str]) -> dict[str, str]:
+def linked(text: str) -> dict[str, str]:
     """Terms that `{term}` names in a text, by lower case, and what is shown of each.
 
-    >>> linked("{term}`Popularity <popularity>`", {})
+    >>> linked("{term}`Popularity <popularity>`")
     {'popularity': 'Popularity'}
     """
     found = {}

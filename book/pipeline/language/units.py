@@ -65,7 +65,7 @@ def has_prose(text: str) -> bool:
 
 
 def joined(text: str) -> str:
-    """The text on one line.
+    r"""The text on one line.
 
     >>> joined("One paragraph\\n  of two lines.")
     'One paragraph of two lines.'
@@ -74,7 +74,7 @@ def joined(text: str) -> str:
 
 
 def units(text: str) -> Iterator[Unit]:
-    """Find the units of a page or a cell, in order.
+    r"""Find the units of a page or a cell, in order.
 
     >>> [unit.text for unit in units("# A title\\n\\n- one\\n  item\\n- `code`\\n")]
     ['A title', 'one item']

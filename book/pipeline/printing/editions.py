@@ -7,13 +7,14 @@ texts are the docstrings of the code, are printed once and linked from both.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from book.pipeline.chapters import Chapter
+from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.language.catalogues import (
     CHINESE,
     PRESS,
@@ -132,6 +133,11 @@ def _translate_config(config: dict[str, Any], folder: Path) -> None:
         sphinx[key] = said(sphinx[key], PRESS)
     theme = sphinx["html_theme_options"]
     theme["extra_footer"] = said(theme["extra_footer"], PRESS)
+    if find_spec("jieba") is None:
+        raise BookError(
+            "jieba is missing, which cuts Chinese into words for the search: "
+            "make setup installs it"
+        )
     sphinx["language"] = language()
     sphinx["html_search_language"] = "zh"
     sphinx["html_search_options"] = {"dict": str(folder / _DICTIONARY)}

@@ -9,7 +9,14 @@ from book.pipeline.language.catalogues import CHINESE, ENGLISH
 from book.pipeline.printing.editions import FOLDERS, LIBRARY, TAGS
 
 _NAMES = {ENGLISH: "English", CHINESE: "中文"}
-_ONCE = (LIBRARY, "genindex", "py-modindex", "headline", "decisions", "machines")  # pages of one edition only
+_ONCE = (
+    LIBRARY,
+    "genindex",
+    "py-modindex",
+    "headline",
+    "decisions",
+    "machines",
+)  # pages of one edition only
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

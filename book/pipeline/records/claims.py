@@ -217,16 +217,12 @@ def again_command(judgements: Iterable[Judgement]) -> str:
 
 def tally(judgements: Sequence[Judgement]) -> str:
     """Count the states: `52 stand, 3 fall, 1 not judged`."""
-    counts = Counter(j.state for j in judgements)
+    n = Counter(j.state for j in judgements)
     names = [
-        say("{n} stand", n=counts[State.STANDS]) if counts[State.STANDS] else "",
-        say("{n} fall", n=counts[State.FALLS]) if counts[State.FALLS] else "",
-        say("{n} not judged", n=counts[State.NOT_JUDGED])
-        if counts[State.NOT_JUDGED]
-        else "",
-        say("{n} not recorded", n=counts[State.NOT_RECORDED])
-        if counts[State.NOT_RECORDED]
-        else "",
+        say("{n} stand", n=n[State.STANDS]) * bool(n[State.STANDS]),
+        say("{n} fall", n=n[State.FALLS]) * bool(n[State.FALLS]),
+        say("{n} not judged", n=n[State.NOT_JUDGED]) * bool(n[State.NOT_JUDGED]),
+        say("{n} not recorded", n=n[State.NOT_RECORDED]) * bool(n[State.NOT_RECORDED]),
     ]
     return say(", ").join(filter(None, names)) or say("none judged")
 

@@ -31,6 +31,7 @@ _BLANK = re.compile(r"\{\w+\}(?!`)")
 _PLACE = "\u2402"  # stands for what is no prose
 _ANY = "\u2403"  # stands for a blank, whose value may be in any language
 _NUMBERED = re.compile(r"^[A-D](?:\.\d)?\.? |^\d\.(?:\d(?:\.\d)?)? ")  # a heading
+_OPEN = re.compile(rf"\*\*|\*{_HAN}|{_HAN}\*")
 _MARKDOWN = MarkdownIt("commonmark")
 
 
@@ -103,14 +104,15 @@ def _terms(
     excused: frozenset[str],
 ) -> Iterator[str]:
     lower = {term.lower(): term for term in base}
-    shown_of = linked(chinese, base)
-    for target in linked(english, base):
+    shown_of = linked(chinese)
+    for target in linked(english):
         term = lower.get(target)
         if term is None or target not in shown_of:
             continue  # another check names it
         allowed = _allowed(term, base, also)
         if not any(word in shown_of[target] for word in allowed):
-            yield f"{{term}} shows {shown_of[target]!r} for {term!r}, not {allowed[0]!r}"
+            shown = shown_of[target]
+            yield f"{{term}} shows {shown!r} for {term!r}, not {allowed[0]!r}"
     rest = OPAQUE.sub(" ", english)
     for term in sorted(base, key=len, reverse=True):
         pattern = rf"(?<![\w-]){re.escape(term)}(?:s|'s)?(?![\w-])"

@@ -69,7 +69,11 @@ def _of_decisions(path: Path) -> Iterator[tuple[str, str, str]]:
     texts = [
         text
         for case in cases
-        for text in (case.case, case.measured_on, *tuple(getattr(o, f) for o in case.options for f in OPTION_FIELDS))
+        for text in (
+            case.case,
+            case.measured_on,
+            *tuple(getattr(o, f) for o in case.options for f in OPTION_FIELDS),
+        )
     ]
     for text in [*texts, *compared]:
         if has_prose(text):

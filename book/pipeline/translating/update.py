@@ -1,4 +1,4 @@
-"""The catalogues on disk: written for a translator, counted and checked for the book."""
+"""The catalogues on disk: written for a translator, counted and checked."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 
 from book.pipeline.chapters import BookError, find_chapters
-from book.pipeline.language.catalogues import CHINESE, catalogue
+from book.pipeline.language.catalogues import CHINESE, Translation, catalogue
 from book.pipeline.language.labels import LABELS
 from book.pipeline.language.terms import terms
 from book.pipeline.running.execute import load_run
@@ -55,9 +55,9 @@ def count(root: Path, language: str = CHINESE) -> dict[str, Count]:
     return found
 
 
-def _orphans(held: Mapping[str, object], texts: Mapping[str, object]) -> list[str]:
+def _orphans(held: Mapping[str, Translation], texts: Mapping[str, object]) -> list[str]:
     """Texts that were translated and are no more: their English has changed."""
-    return [x for x in held if x not in texts and getattr(held[x], "text", "")]
+    return [x for x in held if x not in texts and held[x].text]
 
 
 def check(root: Path, language: str = CHINESE) -> list[str]:
@@ -103,9 +103,7 @@ def update(root: Path, drawn: Mapping[str, list[str]], language: str = CHINESE) 
         old = _load(path, language)
         made = _updated(old, texts, language)
         written = BytesIO()
-        write_po(
-            written, made, width=0, ignore_obsolete=True, include_previous=True
-        )
+        write_po(written, made, width=0, ignore_obsolete=True, include_previous=True)
         text = re.sub(rb'"(POT-Creation|PO-Revision)-Date.*\n', b"", written.getvalue())
         if not path.exists() or path.read_bytes() != text:
             path.write_bytes(text)
