@@ -44,7 +44,8 @@ def english_sentences(html: str) -> Iterator[str]:
     for name in page("em"):  # the title of a work
         if name.get_text().isascii():
             name.decompose()
-    for text in page.get_text("\n").splitlines():
+    shown = re.sub(r"[“《][\x00-\x7f]+[”》]", "", page.get_text("\n"))  # titles
+    for text in shown.splitlines():
         for hit in _SENTENCE.finditer(text):
             if _COMMON & {*hit[0].lower().split()}:
                 yield hit[0]
@@ -272,8 +273,10 @@ def _numbers(html: str) -> list[str]:
 def test_the_switch_keeps_the_place(smoke_book: Path, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto((smoke_book / "html/glossary.html").as_uri())
-    page.evaluate("document.getElementById('term-LRU').scrollIntoView()")
-    page.locator("a.language-switch").click()
+    page.evaluate(
+        "document.getElementById('term-LRU').scrollIntoView({behavior: 'instant'})"
+    )
+    page.evaluate("document.querySelector('a.language-switch').click()")
     page.wait_for_url("**/zh/glossary.html#at-*")
     shown = page.evaluate(
         "document.getElementById('term-LRU').getBoundingClientRect().top"

@@ -9,7 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
     ...document.querySelectorAll(
       "article :is(h1, h2, h3, h4, p, li, pre, figure, table, tr.claim, dd)"
     ),
-  ].filter((block) => block.offsetParent && !block.closest(".english-only"));
+  ].filter((block) => block.offsetParent);
   const top = 70; /* below the bar at the top */
   const link = document.querySelector("a.language-switch");
   link?.addEventListener("click", () => {
@@ -18,6 +18,10 @@ document.addEventListener("DOMContentLoaded", () => {
     link.hash = scrollY > 100 && first > 0 ? `at-${first}` : "";
   });
   const asked = /^#at-(\d+)$/.exec(location.hash);
-  const place = asked && blocks()[asked[1]];
-  if (place) scrollTo(0, place.getBoundingClientRect().top + scrollY - top);
+  if (!asked) return;
+  addEventListener("load", () => {
+    const place = blocks()[asked[1]];
+    const to = place && place.getBoundingClientRect().top + scrollY - top;
+    if (place) scrollTo({ top: to, behavior: "instant" });
+  });
 });

@@ -22,7 +22,7 @@ ENGLISH = "en"
 CHINESE = "zh_CN"
 PRESS = "press"
 _LANGUAGE: ContextVar[str] = ContextVar("language", default=ENGLISH)
-_BLANK = re.compile(r"\{(\w+)\}(?!`)")
+_BLANK = re.compile(r"\{(\w+)\}(?!`)|(?<=`)\{(\w+)\}(?=`)")  # the first: no role
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,15 @@ def say(text: str, /, **values: Any) -> str:
 
     >>> say("{n} of {all} claims, {record}`ch1.n`", n=2, all=3)
     '2 of 3 claims, {record}`ch1.n`'
+    >>> say("`{command}` again", command="make")
+    '`make` again'
     """
     return filled(said(text, PRESS), values)
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
     """Put values in place of `{blanks}`; roles stay, and blanks that have no value."""
-    return _BLANK.sub(lambda x: str(values.get(x[1], x[0])), text)
+    return _BLANK.sub(lambda x: str(values.get(x[1] or x[2], x[0])), text)
 
 
 def translated(text: str, domain: str) -> str:

@@ -1,5 +1,6 @@
 """Sphinx extension: each page names its counterpart in the other language."""
 
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -21,8 +22,13 @@ _ONCE = (
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the links as a page is written."""
+    app.connect("config-inited", _add_templates)
     app.connect("html-page-context", _add_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _add_templates(_app: Sphinx, config: Any) -> None:
+    config.templates_path.append(str(Path(__file__).parent / "templates"))
 
 
 def counterpart(page: str, language: str) -> tuple[str, str]:
