@@ -213,10 +213,16 @@ def _noted(text: str, note: str) -> str:
     return f"{title}\n\n{note}{end}{rest}" if note else text
 
 
+def _with_library_once(entries: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The entries with one page in place of all pages of the library."""
+    files = (entry["file"] for entry in entries)
+    pages = (LIBRARY if x.startswith(f"{LIBRARY}/") else x for x in files)
+    return [{"file": page} for page in dict.fromkeys(pages)]
+
+
 def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
     """The table of contents in one language, without the chapters that are left out."""
     contents = yaml.safe_load(path.read_text())
-    first_of_library = {"file": f"{LIBRARY}/ground"}
     column = 0 if language() == ENGLISH else -1
     printed = {f"chapters/{chapter.stem}" for chapter in runs}
     for part in contents["parts"]:
@@ -226,8 +232,8 @@ def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
             for entry in part["chapters"]
             if not entry["file"].startswith("chapters/") or entry["file"] in printed
         ]
-        if language() != ENGLISH and part["chapters"][:1] == [first_of_library]:
-            part["chapters"] = [{"file": LIBRARY}]
+        if language() != ENGLISH:
+            part["chapters"] = _with_library_once(part["chapters"])
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     return yaml.safe_dump(contents, allow_unicode=True, sort_keys=False)
 
