@@ -48,8 +48,9 @@ export RECSYS_SKIP_BAD_ROWS := $(SKIP_BAD_ROWS)
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: FORCE help setup data book report publish compare record test fuzz check bench plan
-.PHONY: serve picture changed linkcheck clean-run lab doctor clean clean-cache clean-env
+.PHONY: FORCE help setup data book report publish compare record test fuzz check
+.PHONY: translate bench plan serve picture changed linkcheck clean-run lab doctor
+.PHONY: clean clean-cache clean-env
 help:
 	@echo "make book   run what changed and print the book   PROFILE=smoke|standard|full"
 	@echo "            DEVICE=auto|cpu|cuda   CHAPTERS=\"01 04\"   PARAMETERS=\"seed=1\""
@@ -67,6 +68,7 @@ help:
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
 	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
+	@echo "make translate  write what is missing or stale in book/locale/zh_CN"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what to build for a latency objective   P99_MS=20 ITEMS=1000000"
 	@echo "            QPS=200 CASE=search|texts|history|new-items   JSON=1, by the last book"
@@ -146,6 +148,10 @@ check: $(READY)
 	@if command -v actionlint >/dev/null; then actionlint; else \
 	    echo "No actionlint: of the workflows, only their tests."; fi
 	$(PY) -m book.pipeline check
+
+# The labels of figures are those of the last build.
+translate: $(READY)
+	@$(PY) -m book.pipeline translate
 
 bench: data
 	$(PY) -m benchmarks --models "$(MODELS)" $(BENCH)

@@ -141,8 +141,8 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "index.html").write_text("printed")
         return folder
 
-    monkeypatch.setattr("book.pipeline.build.render", html)
-    monkeypatch.setattr("book.pipeline.build.is_printed", lambda *_: False)
+    monkeypatch.setattr("book.pipeline.printing.render.render", html)
+    monkeypatch.setattr("book.pipeline.printing.render.is_printed", lambda *_: False)
 
 
 def edit(project: Path, old: str, new: str, name: str = "chapters/01_small.md") -> None:

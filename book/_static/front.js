@@ -10,7 +10,7 @@
   };
   const number = (x) => (x >= 100 ? x.toFixed(0) : x.toPrecision(3));
 
-  function draw(box, question, say) {
+  function draw(box, question, named) {
     const points = JSON.parse(box.dataset.points).filter((p) => p.question === question);
     const svg = box.querySelector("svg");
     svg.replaceChildren();
@@ -33,17 +33,17 @@
       const q = y0 + ((y1 - y0) * i) / 4;
       text(q.toFixed(2), { x: left - 6, y: y(q) + 4, "text-anchor": "end" });
     }
-    text("milliseconds for one request, p50",
+    text(say("milliseconds for one request, p50"),
       { x: (wide + left) / 2, y: high - 6, "text-anchor": "middle" });
-    text(points[0].metric, { x: left + 6, y: top + 6 });
+    text(say(points[0].metric), { x: left + 6, y: top + 6 });
     const ahead = points.filter((p) => p.front).sort((a, b) => a.ms - b.ms);
     make("path", { class: "front-line", fill: "none",
       d: ahead.map((p, i) =>
         i ? `H${x(p.ms)}V${y(p.quality)}` : `M${x(p.ms)} ${y(p.quality)}`).join("") }, svg);
     for (const p of [...points].sort((a, b) => a.ms - b.ms)) {
       const ends = p.low === null ? "" : ` [${p.low.toFixed(3)}, ${p.high.toFixed(3)}]`;
-      const words = `${p.name} (${p.kind}): ${number(p.ms)} ms, ${p.metric} ` +
-        `${p.quality.toFixed(3)}${ends}${p.front ? ", on the front" : ""}`;
+      const words = `${say(p.name)} (${say(p.kind)}): ${number(p.ms)} ms, ${say(p.metric)} ` +
+        `${p.quality.toFixed(3)}${ends}${p.front ? say(", on the front") : ""}`;
       const dot = make("circle", { cx: x(p.ms), cy: y(p.quality), r: 7, tabindex: 0,
         role: "img", "aria-label": words, class: p.front ? "front-dot ahead" : "front-dot",
         fill: p.colour }, svg);
@@ -51,27 +51,27 @@
         dot.addEventListener(event, () => {
           svg.querySelector(".chosen")?.classList.remove("chosen");
           dot.classList.add("chosen");
-          say.textContent = words;
+          named.textContent = words;
         });
     }
-    say.textContent = "Hover, focus or tap a point.";
+    named.textContent = say("Hover, focus or tap a point.");
   }
 
   function start(box) {
     const questions = [...new Set(JSON.parse(box.dataset.points).map((p) => p.question))];
     const label = document.createElement("label");
-    label.append("Case ");
+    label.append(say("Case "));
     const list = document.createElement("select");
-    for (const q of questions) list.add(new Option(q));
+    for (const q of questions) list.add(new Option(say(q), q));
     label.append(list);
-    const say = document.createElement("p");
-    say.setAttribute("role", "status");
+    const named = document.createElement("p");
+    named.setAttribute("role", "status");
     box.append(label);
     make("svg", { viewBox: "0 0 700 360", role: "group",
-      "aria-label": "Quality against milliseconds" }, box);
-    box.append(say);
-    list.addEventListener("change", () => draw(box, list.value, say));
-    draw(box, list.value, say);
+      "aria-label": say("Quality against milliseconds") }, box);
+    box.append(named);
+    list.addEventListener("change", () => draw(box, list.value, named));
+    draw(box, list.value, named);
   }
 
   const ready = () => document.querySelectorAll(".pareto-front[data-points]").forEach(start);

@@ -16,18 +16,18 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const select = (text, values) => {
     const made = document.createElement("select");
-    made.append(new Option("all", ""));
+    made.append(new Option(say("all"), ""));
     for (const [value, name] of values) made.append(new Option(name, value));
     return label(text, made);
   };
   const box = document.createElement("input");
   box.type = "search";
-  const search = label("Search", box);
-  const verdict = select("Verdict", unique(rows.map((r) => r.dataset.verdict))
-    .map((v) => [v, v.replaceAll("-", " ")]));
-  const section = select("Section", unique(rows.map((r) => r.dataset.section))
+  const search = label(say("Search"), box);
+  const verdict = select(say("Verdict"), unique(rows.map((r) => r.dataset.verdict))
+    .map((v) => [v, say(v.replaceAll("-", " "))]));
+  const section = select(say("Section"), unique(rows.map((r) => r.dataset.section))
     .map((s) => [s, s]));
-  const falls = select("Falls on", table.dataset.runs.split("|").map((n) => [n, n]));
+  const falls = select(say("Falls on"), table.dataset.runs.split("|").map((n) => [n, n]));
   const count = document.createElement("output");
   count.setAttribute("aria-live", "polite");
   place.append(count);
@@ -44,7 +44,8 @@ document.addEventListener("DOMContentLoaded", () => {
         (!falls.value || runs(row).includes(falls.value)));
       shown += !row.hidden;
     }
-    count.textContent = `${shown} of ${rows.length} claims`;
+    count.textContent = say("{shown} of {all} claims",
+      { shown, all: rows.length });
   }
   function open() {
     const id = decodeURIComponent(location.hash.slice(1));
@@ -64,7 +65,7 @@ document.addEventListener("DOMContentLoaded", () => {
     link.href = "#" + anchor.id;
     link.className = "permalink";
     link.textContent = "#";
-    link.setAttribute("aria-label", "Link to this claim");
+    link.setAttribute("aria-label", say("Link to this claim"));
     row.cells[0].append(" ", link);
   }
   addEventListener("hashchange", open);

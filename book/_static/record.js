@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const pop = document.createElement("div");
   pop.id = "record-pop";
   pop.setAttribute("role", "dialog");
-  pop.setAttribute("aria-label", "Record");
+  pop.setAttribute("aria-label", say("Record"));
   pop.hidden = true;
   document.body.append(pop);
   let shown = null;
@@ -27,7 +27,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (number.dataset.cell) {
       const link = document.createElement("a");
       link.href = number.dataset.cell;
-      link.textContent = "The cell that recorded it";
+      link.textContent = say("The cell that recorded it");
       link.addEventListener("click", close);
       pop.append(link);
     }

@@ -28,6 +28,7 @@ from book.pipeline.running import edition
 from book.pipeline.running.changed import changed_pages
 from book.pipeline.running.edition import edition_of
 from book.pipeline.running.runs import run_chapters
+from book.pipeline.translating.update import check_translation, translate
 from recsys_lib.arguments import is_verbose, sentence
 
 PROFILES = ("smoke", "standard", "full")
@@ -99,7 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "results", help="print the folder of a book's results", parents=[reader]
     )
-    verbs.add_parser("check", help="check the prose without running anything")
+    checker = verbs.add_parser("check", help="check the prose and its translation")
+    checker.add_argument(
+        "--complete", action="store_true", help="fail unless all is translated"
+    )
+    verbs.add_parser("translate", help="write what a translator has to do")
     verbs.add_parser("data", help="get the data, and the model ready to run")
     comparer = verbs.add_parser("compare", help="compare this run with a recorded one")
     comparer.add_argument(
@@ -133,6 +138,10 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             print(_results_in(edition.output_folder(Path("_build"), own)))
         case "check":
             check(root)
+            check_translation(root, complete=chosen.complete)
+        case "translate":
+            for line in translate(root, root / "_build"):
+                print(line)
         case "data":
             fetch()
             prepare()

@@ -8,6 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
+from book.pipeline.language.catalogues import speaking
+from book.pipeline.printing.editions import (
+    FOLDERS,
+    translated_cases,
+    translated_claims,
+    translated_runs,
+)
 from book.pipeline.printing.first_page import (
     decision_table,
     find_figure,
@@ -17,7 +24,7 @@ from book.pipeline.printing.first_page import (
 )
 from book.pipeline.printing.ledger import as_csv, as_json, entries, ledger
 from book.pipeline.printing.provenance import provenance
-from book.pipeline.printing.render import digest, is_printed, render, swap
+from book.pipeline.printing.render import print_editions, swap
 from book.pipeline.printing.report import Report, write_report
 from book.pipeline.printing.stage import check_prose, stage
 from book.pipeline.records.claims import (
@@ -97,13 +104,10 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     fell = fallen(measured.judgements)
     if order.strict and fell:
         raise BookError("\n".join([*map(str, fell), *advice(fell)]))
-    staged = build_folder / "stage"
-    _stage(staged, root, measured, claims, own)
-    html, made_of = build_folder / "html", digest(staged, root / "requirements.lock")
-    if is_printed(html, made_of):
+    _stage_all(build_folder, root, measured, claims, own)
+    html = build_folder / "html"
+    if not print_editions(build_folder, root, strict=not (own or order.selected)):
         print("The pages have not changed: nothing to print.")
-    else:
-        swap(render(staged, root, made_of, strict=not (own or order.selected)), html)
     measured.results.save(build_folder / "results.new")
     swap(build_folder / "results.new", build_folder / "results")
     return html / "index.html", fell
@@ -177,6 +181,25 @@ def _measure(
     return measure(doubted)
 
 
+def _stage_all(
+    build_folder: Path,
+    root: Path,
+    measured: _Measured,
+    claims: Sequence[Claim],
+    own: Edition | None,
+) -> None:
+    """Stage each edition: the same runs and results in its language."""
+    _stage(build_folder / "stage", root, measured, claims, own)
+    for language, name in FOLDERS.items():
+        with speaking(language):
+            theirs = translated_claims(claims)
+            results = measured.results
+            again = _Measured(
+                translated_runs(measured.runs), results, judge_all(theirs, results)
+            )
+            _stage(build_folder / f"stage-{name}", root, again, theirs, own)
+
+
 def _stage(
     folder: Path,
     root: Path,
@@ -187,7 +210,7 @@ def _stage(
     results, judgements = measured.results, measured.judgements
     recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
     note = edition.note(own, select_chapters(root)) if own else ""
-    cases, compared = load_cases(root / DECISIONS)
+    cases, compared = translated_cases(*load_cases(root / DECISIONS))
     elsewhere = {name: run.results for name, run in recorded.items()}
     rows = entries(judgements, results, recorded)
     pages = {

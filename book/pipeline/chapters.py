@@ -11,6 +11,15 @@ from typing import Any
 import jupytext
 from nbformat.v4 import new_markdown_cell
 
+from book.pipeline.language.catalogues import (
+    ENGLISH,
+    plain_translation,
+    said,
+    speaking,
+    translated,
+)
+from book.pipeline.language.units import joined
+
 NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may lack
     "bert": "the model is not a BERT, of which heads, units and layers are removed",
     "movielens": "results published for MovieLens are not reproduced",
@@ -38,10 +47,12 @@ class Chapter:
         path: Of the notebook.
         lacks: What the data or the model lack; cells tagged `needs-...` for it are left
             out, with a note.
+        language: Of its prose; what is not translated stays English, with a mark.
     """
 
     path: Path
     lacks: frozenset[str] = OF_THE_BOOK
+    language: str = ENGLISH
 
     @property
     def stem(self) -> str:
@@ -65,7 +76,19 @@ class Chapter:
         notebook.cells = list(_possible(notebook.cells, self.lacks))
         for position, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{position:03d}"
+            self._translate(cell)
         return notebook
+
+    def _translate(self, cell: Notebook) -> None:
+        """Put the prose of a cell into the language of the chapter."""
+        with speaking(self.language):
+            if cell.cell_type == "markdown":
+                cell.source = translated(cell.source, self.stem)
+            shown = cell.metadata.get("mystnb", {})
+            if caption := shown.get("figure", {}).get("caption"):
+                shown["figure"]["caption"] = plain_translation(caption, self.stem)
+            if alt := shown.get("image", {}).get("alt"):
+                shown["image"]["alt"] = said(joined(alt), self.stem)
 
     @property
     def code(self) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
 
 FIELDS = ("value", "low", "high", "n", "unit")
 
@@ -107,10 +108,11 @@ class Results:
             return f"{key}.{name}"
         said = f"{key}.{name} = {found['value']:.6g} {found.get('unit', '')}".strip()
         if found.get("low") is not None:
-            said += f", interval [{found['low']:.4g}, {found['high']:.4g}]"
+            ends = f"[{found['low']:.4g}, {found['high']:.4g}]"
+            said += say(", interval {ends}", ends=ends)
         if found.get("n") is not None:
             said += f", n = {found['n']:,}"
-        return f"{said}, {'timed' if found.get('timed') else 'exact'}"
+        return said + say(", ") + (say("timed") if found.get("timed") else say("exact"))
 
     def save(self, folder: Path) -> None:
         """Write JSON: `run.json` for the facts, one file for each chapter key."""

@@ -5,8 +5,10 @@ also assigns is no link, since it may mean something else there.
 """
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from docutils import nodes
@@ -17,6 +19,7 @@ from sphinx.util import logging
 
 from book.pipeline.running.fingerprint import python_of
 
+TARGETS = "library.json"
 # As Pygments marks them: the module of an import statement; and names joined by dots,
 # which neither follow a dot nor name an argument.
 _MODULE = re.compile(r'<span class="nn">(recsys_lib[\w.]*)</span>')
@@ -112,6 +115,19 @@ def _nodes(cells: Iterable[str]) -> Iterable[ast.AST]:
             continue
 
 
+def _targets(app: Sphinx, page: str) -> dict[str, str]:
+    """Address of each name of the library, as seen from a page."""
+    elsewhere = Path(app.srcdir, TARGETS)
+    if elsewhere.exists():  # an edition whose library is printed with another
+        up = "../" * page.count("/")
+        found: dict[str, str] = json.loads(elsewhere.read_text())
+        return {path: f"{up}{address}" for path, address in found.items()}
+    return {
+        path: f"{app.builder.get_relative_uri(page, found.docname)}#{found.node_id}"
+        for path, found in cast(PythonDomain, app.env.get_domain("py")).objects.items()
+    }
+
+
 def _link(
     app: Sphinx, page: str, _template: str, context: Any, doctree: nodes.document | None
 ) -> None:
@@ -119,10 +135,7 @@ def _link(
         return
     cells = [node.astext() for node in doctree.findall(nodes.literal_block)]
     paths, assigned = imported_names(cells), assigned_names(cells)
-    targets = {
-        path: f"{app.builder.get_relative_uri(page, found.docname)}#{found.node_id}"
-        for path, found in cast(PythonDomain, app.env.get_domain("py")).objects.items()
-    }
+    targets = _targets(app, page)
     for path in sorted({*paths.values()} - {*targets}):
         logging.getLogger(__name__).warning(
             "%s is imported, but no page of the library has it", path, location=page

@@ -16,6 +16,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxRole
 from sphinx.writers.html5 import HTML5Translator
 
+from book.pipeline.language.catalogues import PRESS, said, use_language
 from book.pipeline.results import Results
 
 
@@ -29,6 +30,7 @@ class _Citation(SphinxRole):
         number = written(self.text)
         options = {"explanation": name, "classes": ["record"]}
         options["details"] = results.describe(name)
+        number = said(number, PRESS)  # a fact may be a word: smoke, film
         return [RecordNumber(self.rawtext, number, **options)], []
 
 
@@ -110,6 +112,7 @@ class _Reading:
 
 
 def _load_results(app: Sphinx) -> None:
+    use_language(app.config.language)
     results = Results.load(Path(app.srcdir) / "results")
     app.book_results = results  # type: ignore[attr-defined]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, code_cells
+from book.pipeline.language.catalogues import say
 from book.pipeline.printing.prose import citations
 from book.pipeline.records.claims import holds
 from book.pipeline.records.compare import machine_line
@@ -19,16 +20,6 @@ _SVG = "image/svg+xml"
 _CONFIRMED = re.compile(r"\{confirmed\}`([^`]+)`")
 _ERROR = 0.05  # probability of one or more false confirmations
 _MARK = "†"
-_FAMILY = "Holm's method for all confirmatory comparisons of this run"
-_SURE = f"† Confirmed by {_FAMILY}{{where}}. Gains without it are exploratory."
-_REST = """
-:::{{dropdown}} More measurements of these cases
-
-{}
-
-:::
-"""
-_NONE = f"No gain in this table is confirmed by {_FAMILY}{{where}}."
 
 
 @dataclass(frozen=True)
@@ -138,14 +129,15 @@ def headline(runs: Mapping[Chapter, Run], name: str) -> dict[str, str]:
         Files to stage: the page to include, and the picture that it shows.
     """
     if (drawn := find_figure(runs, name)) is None:
-        missing = "*The chapter with the headline figure is not in this build.*\n"
-        return {"headline": missing}
+        missing = say("The chapter with the headline figure is not in this build.")
+        return {"headline": f"*{missing}*\n"}
+    again = say("The figure is {figure} in its section.", figure=f"{{numref}}`{name}`")
     page = f"""\
 ```{{figure}} headline.svg
 :alt: {drawn.alt}
 :name: fig-headline
 
-{drawn.caption} The figure is {{numref}}`{name}` in its section.
+{drawn.caption} {again}
 ```
 """
     return {"headline": page, "headline.svg": drawn.svg}
@@ -166,35 +158,56 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
             continue
         gain = chosen.gain
         if case.measured_on and results.facts.get("dataset"):
-            gain += f" (on {case.measured_on}, not on your data)"
+            gain += say(" (on {data}, not on your data)", data=case.measured_on)
         cells = (case.case, chosen.build, gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
         if chosen.rest:
-            rest.append(f"- **{case.case}:** {' '.join(chosen.rest.split())}.")
-    left = f"\nNot measured in this run: {'; '.join(missing)}.\n" if missing else ""
+            colon = say(":")
+            words = " ".join(chosen.rest.split())
+            rest.append(f"- **{case.case}{colon}** {words}{say('.')}")
+    names = say("; ").join(missing)
+    left = say("Not measured in this run: {cases}.", cases=names) if missing else ""
+    more = "\n".join(rest)
+    folded = (
+        f":::{{dropdown}} {say('More measurements of these cases')}\n\n{more}\n\n:::\n"
+    )
+    head = (
+        say("Your case"),
+        say("Build this"),
+        say("Gain"),
+        say("Time of a request"),
+        say("Section"),
+    )
+    lines = "\n".join(rows)
     page = f"""\
 :::{{div}} decisions
 
-| Your case | Build this | Gain | Time of a request | Section |
+| {" | ".join(head)} |
 |---|---|---|---|---|
-{_lines(rows)}
+{lines}
 
 :::
-{_REST.format(_lines(rest)) if rest else ""}"""
+{folded if rest else ""}"""
     shown = _CONFIRMED.sub(lambda x: _MARK * (x[1] in sure), page)
     note = _note(results, marked=_MARK in shown) if _CONFIRMED.search(page) else ""
-    return f"{shown}\n{note}\n{left}"
-
-
-def _lines(found: Sequence[str]) -> str:
-    return "\n".join(found)
+    return f"{shown}\n{note}\n\n{left}\n"
 
 
 def _note(results: Results, *, marked: bool) -> str:
     """What the mark means; with a link where the chapter with all comparisons is."""
     absent = "ch7" in results.facts.get("absent", ())
-    where = "" if absent else " ([7.1](sec-7-1))"
-    return (_SURE if marked else _NONE).format(where=where)
+    where = "" if absent else say(" ([7.1](sec-7-1))")
+    if marked:
+        return say(
+            "† Confirmed by Holm's method for all confirmatory comparisons of this "
+            "run{where}. Gains without it are exploratory.",
+            where=where,
+        )
+    return say(
+        "No gain in this table is confirmed by Holm's method for all confirmatory "
+        "comparisons of this run{where}.",
+        where=where,
+    )
 
 
 def _unanswered(case: Case, results: Results) -> str:
@@ -202,9 +215,10 @@ def _unanswered(case: Case, results: Results) -> str:
     texts = "".join(x.text for x in case.options)
     keys = {citation.partition(".")[0] for _, _, citation in citations(texts)}
     lacked = sorted(key[2:] for key in keys if not results.records.get(key))
-    return (
-        f"{case.case} (needs chapter {' and '.join(lacked)})" if lacked else case.case
-    )
+    if not lacked:
+        return case.case
+    chapters = say(" and ").join(lacked)
+    return say("{case} (needs chapter {chapters})", case=case.case, chapters=chapters)
 
 
 def confirmed(results: Results) -> frozenset[str]:
@@ -233,14 +247,15 @@ def machine_table(
         here: This run.
         recorded: The recorded runs by name.
     """
-    runs = {"this run": here, **recorded}
+    runs = {say("this run"): here, **recorded}
     head = " | ".join(f"{name}: {_dated(run)}" for name, run in runs.items())
     lines = [
         f"| {what} | {' | '.join(_shown(run, cited) for run in runs.values())} |"
         for what, cited in rows.items()
     ]
     rule = "---|" * (len(runs) + 1)
-    return "\n".join([f"| Median in ms | {head} |", f"|{rule}", *lines, ""])
+    median = say("Median in ms")
+    return "\n".join([f"| {median} | {head} |", f"|{rule}", *lines, ""])
 
 
 def _shown(run: Results, citation: str) -> str:

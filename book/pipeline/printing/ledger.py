@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from book.pipeline.language.catalogues import ENGLISH, PRESS, language, said, say
 from book.pipeline.records.claims import VERDICTS, Judgement, State, tally
 from book.pipeline.records.compare import RecordedRun, machine_line
 from book.pipeline.records.explain import distance, sentence
@@ -34,35 +35,55 @@ def ledger(
         recorded: The recorded runs to show beside it, by name.
     """
     counts = Counter(j.claim.verdict for j in judgements)
-    verdicts = ", ".join(f"{counts[v]} *{v}*" for v in VERDICTS if counts[v])
+    verdicts = say(", ").join(
+        say("{n} *{verdict}*", n=counts[v], verdict=said(v, PRESS))
+        for v in VERDICTS
+        if counts[v]
+    )
     rows = "\n".join(_row(j, results, recorded) for j in judgements)
-    runs = escape("|".join(("this run", *recorded)))
+    runs = escape("|".join((say("this run"), *recorded)))
+    introduction = say(
+        "What the source document claims and what was measured: {verdicts}. *Holds "
+        "mostly* means in the common case, with the exceptions named; *holds rarely* "
+        "means only under a special condition. An *exact* rule compares qualities, "
+        "counts or identities; a *timed* rule compares times, or numbers computed from "
+        "times. The margin is the distance between the two sides of the rule's "
+        "tightest comparison, as a part of the larger side. Download the table: "
+        "{download}`CSV <ledger.csv>`, {download}`JSON <ledger.json>`.",
+        verdicts=verdicts,
+    )
+    head = (say("run"), say("machine"), say("profile, date"), say("its code"))
+    profile = said(results.facts["profile"], PRESS)
     return f"""\
-# B. The ledger
+# {say("B. The ledger")}
 
-What the source document claims and what was measured: {verdicts}. *Holds mostly* means
-in the common case, with the exceptions named; *holds rarely* means only under a special
-condition. An *exact* rule compares qualities, counts or identities; a *timed* rule
-compares times, or numbers computed from times. The margin is the distance between the
-two sides of the rule's tightest comparison, as a part of the larger side. Download the
-table: {{download}}`CSV <ledger.csv>`, {{download}}`JSON <ledger.json>`.
+{introduction}
 
-| run | machine | profile, date | its code | verdicts |
+| {" | ".join(head)} | {say("verdicts")} |
 |---|---|---|---|---|
-| this run | {machine_line(results)} | {results.facts["profile"]} | as in this book \
+| {say("this run")} | {machine_line(results)} | {profile} | {say("as in this book")} \
 | {tally(judgements)} |
 {_recorded_rows(recorded)}
 {_of_edition(results)}
 <div id="ledger-controls"></div>
 <table class="ledger" id="ledger-table" data-runs="{runs}">
-<thead><tr><th scope="col">Section</th><th scope="col">Claim</th>
-<th scope="col">Verdict</th><th scope="col">Where it holds</th>
-<th scope="col">Margin</th><th scope="col">Where it stands</th></tr></thead>
+<thead><tr>{"".join(f'<th scope="col">{x}</th>' for x in _columns())}</tr></thead>
 <tbody>
 
 {rows}
 </tbody></table>
 """
+
+
+def _columns() -> tuple[str, ...]:
+    return (
+        say("Section"),
+        say("Claim"),
+        say("Verdict"),
+        say("Where it holds"),
+        say("Margin"),
+        say("Where it stands"),
+    )
 
 
 def entries(
@@ -128,24 +149,30 @@ def margin_text(judgement: Judgement, results: Results) -> str:
 
 def _recorded_rows(recorded: Mapping[str, RecordedRun]) -> str:
     return "\n".join(
-        f"| {name} | {machine_line(run.results)} | {run.results.facts['profile']}, "
+        f"| {name} | {machine_line(run.results)} "
+        f"| {said(run.results.facts['profile'], PRESS)}{say(', ')}"
         f"{run.results.facts['date']} | {run.age} | {tally(run.judgements)} |"
         for name, run in recorded.items()
     )
 
 
 def _of_edition(results: Results) -> str:
-    named = {"dataset": "data", "models": "models"}
-    own = {kind: results.facts[x] for x, kind in named.items() if x in results.facts}
-    if not own:
+    data, models = (results.facts.get(x) for x in ("dataset", "models"))
+    yours = [say("your data, {names}", names=data)] * bool(data)
+    yours += [say("your models, {names}", names=models)] * bool(models)
+    if not yours:
         return ""
-    yours = " and ".join(f"your {kind}, {names}" for kind, names in own.items())
+    title = say("The verdicts are about the book's own data and model")
+    warning = say(
+        "They were judged on MovieLens and the clothing reviews, with "
+        "all-MiniLM-L6-v2. The numbers below are from {yours}. A rule that does not "
+        "hold on them is a finding, not a fault.",
+        yours=say(" and ").join(yours),
+    )
     return f"""
-:::{{admonition}} The verdicts are about the book's own data and model
+:::{{admonition}} {title}
 :class: warning
-They were judged on MovieLens and the clothing reviews, with all-MiniLM-L6-v2. The
-numbers below are from {yours}. A rule that does not hold on them is a finding, not a
-fault.
+{warning}
 :::
 """
 
@@ -155,37 +182,42 @@ def _row(
 ) -> str:
     claim = judgement.claim
     states = _states(judgement, recorded)
-    falls = "|".join(name for name, x in states.items() if x is State.FALLS)
+    falls = "|".join(_run(name) for name, x in states.items() if x is State.FALLS)
     mark = claim.verdict.replace(" ", "-")
-    chinese = f'\n<p lang="zh">{escape(claim.zh)}</p>\n' if claim.zh else ""
+    other = claim.zh if language() == ENGLISH else ""  # the Chinese page has it above
+    chinese = f'\n<p lang="zh">{escape(other)}</p>\n' if other else ""
+    section, verdict = claim.section, said(claim.verdict, PRESS)
+    kind = say("timed") if judgement.timed else say("exact")
+    rule = say("`{rule}` ({kind})", rule=_one_line(claim.rule), kind=kind)
     stands = "\n".join(_stand(name, x) for name, x in states.items()) or _DASH
     shown = {
-        "Rule in words": sentence(claim.rule, results),
-        "Rule": f"`{_one_line(claim.rule)}` ({judgement.kind})" if claim.rule else "",
-        "Judged": claim.condition,
-        "See": f"{{numref}}`{claim.figure}`" if claim.figure else "",
-        "Source": claim.source,
+        say("Rule in words"): sentence(claim.rule, results),
+        say("Rule"): rule if claim.rule else "",
+        say("Judged"): claim.condition,
+        say("See"): f"{{numref}}`{claim.figure}`" if claim.figure else "",
+        say("Source"): claim.source,
     }
     details = "\n\n".join(f"{name}\n: {text}" for name, text in shown.items() if text)
+    of = _columns()
     return f"""\
-<tr class="claim" data-verdict="{mark}" data-section="{claim.section}"
-data-falls="{escape(falls)}"><td data-label="Section">{claim.section}</td>
-<td data-label="Claim">
+<tr class="claim" data-verdict="{mark}" data-section="{section}"
+data-falls="{escape(falls)}"><td data-label="{of[0]}">{section}</td>
+<td data-label="{of[1]}">
 
 (claim-{claim.id})=
 {claim.claim}
 {chinese}
-<details><summary>What holds, and the rule</summary>
+<details><summary>{say("What holds, and the rule")}</summary>
 
 {claim.correct}
 
 {details}
 
 </details></td>
-<td data-label="Verdict"><span class="verdict {mark}">{claim.verdict}</span></td>
-<td data-label="Where it holds">{escape(_where(judgement) or _DASH)}</td>
-<td data-label="Margin">{margin_text(judgement, results)}</td>
-<td data-label="Where it stands">{stands}</td></tr>
+<td data-label="{of[2]}"><span class="verdict {mark}">{verdict}</span></td>
+<td data-label="{of[3]}">{escape(_where(judgement) or _DASH)}</td>
+<td data-label="{of[4]}">{margin_text(judgement, results)}</td>
+<td data-label="{of[5]}">{stands}</td></tr>
 """
 
 
@@ -205,8 +237,12 @@ def _states(
 
 def _stand(name: str, state: State) -> str:
     word = state.name.lower().replace("_", "-")
-    shown = f'<span class="state {word}">{_MARKS[state]} {state}</span>'
-    return f"<div>{escape(name)}: {shown}</div>"
+    shown = f'<span class="state {word}">{_MARKS[state]} {said(state, PRESS)}</span>'
+    return f"<div>{escape(_run(name))}{say(': ')}{shown}</div>"
+
+
+def _run(name: str) -> str:
+    return say("this run") if name == "this run" else name
 
 
 def _one_line(rule: str) -> str:

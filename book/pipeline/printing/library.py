@@ -16,6 +16,9 @@ GROUND = "ground"  # the page of the modules outside of packages
 _TITLES = {"parameters": "Args", "attributes": "Attributes", "raises": "Raises"}
 _EXAMPLE = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _SOURCE = re.compile(r"^Source: (.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_NAMED = re.compile(
+    r"^:{3,4}\{py:(module|function|class|data)\} ([\w.]+)", re.MULTILINE
+)
 _LONGEST_VALUE = 60  # characters of a constant that are shown
 
 
@@ -32,6 +35,23 @@ def library_pages(library: Path) -> Path:
             (folder / f"{name}.md").write_text(text)
 
     return cache_files("library-pages", [hashes], make)
+
+
+def addresses(pages: Path) -> dict[str, str]:
+    """Path of each module and of what is in it -> its place on the library's pages.
+
+    Args:
+        pages: As of `library_pages`.
+    """
+    found = {}
+    for path in sorted(pages.glob("*.md")):
+        module = ""
+        for kind, name in _NAMED.findall(path.read_text()):
+            module = name if kind == "module" else module
+            whole = name if kind == "module" else f"{module}.{name}"
+            anchor = f"module-{name}" if kind == "module" else whole
+            found[whole] = f"library/{path.stem}.html#{anchor}"
+    return found
 
 
 def _pages(library: Path) -> Iterator[tuple[str, str]]:

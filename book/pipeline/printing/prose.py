@@ -8,6 +8,8 @@ a measurement; a plain integer needs no mark.
 import re
 from collections.abc import Iterable, Iterator
 
+from book.pipeline.language.catalogues import say
+
 _CODE = re.compile(
     r"(?P<ticks>`{3,}|:{3,})\{(?:code|math|eval|bibliography|toctree|glossary|raw)[^\n]*\n"
     r".*?\n(?P=ticks)"
@@ -49,7 +51,7 @@ def without_dead_links(text: str, absent: Iterable[str]) -> str:
         number = key.removeprefix("ch")
         text = re.sub(rf"\[([^\]]+)\]\((?:sec|take-away)-{number}[^)]*\)", r"\1", text)
         figure = rf"\{{numref\}}`fig-{key}-[^`]*`"
-        text = re.sub(figure, f"a figure of chapter {number}", text)
+        text = re.sub(figure, say("a figure of chapter {n}", n=number), text)
     return text
 
 

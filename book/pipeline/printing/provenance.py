@@ -5,13 +5,14 @@ from html import escape
 from statistics import median
 
 from book.pipeline.chapters import Chapter
+from book.pipeline.language.catalogues import PRESS, said, say
 from book.pipeline.records.claims import Judgement, State, tally
 from book.pipeline.records.compare import Compared, RecordedRun, compare, time_factors
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 
 _DASH = "–"
-_MACHINE = {
+MACHINE = {
     "cpu": "processor",
     "cores": "cores",
     "memory_gib": "memory, GiB",
@@ -40,28 +41,36 @@ def provenance(
         note: Put under the title.
     """
     found = {name: compare(here, run.results) for name, run in recorded.items()}
+    head = (
+        say("chapter"),
+        say("fingerprint"),
+        say("profile"),
+        say("code cells"),
+        say("records"),
+        say("seconds"),
+    )
     return f"""\
-# C. Provenance
+# {say("C. Provenance")}
 
 {note}
 
-## What changes on another machine
+## {say("What changes on another machine")}
 
 {_introduction(here, recorded)}
 
 {_machines(here, judgements, recorded, found)}
 
 {_compared(runs, judgements, recorded, found)}
-:::{{dropdown}} Versions
+:::{{dropdown}} {say("Versions")}
 {_versions(here, recorded)}
 :::
 
-## What this run was made of
+## {say("What this run was made of")}
 
-A chapter runs again when one of its inputs changes, and only then.
+{say("A chapter runs again when one of its inputs changes, and only then.")}
 
-:::{{dropdown}} Chapters
-| chapter | fingerprint | profile | code cells | records | seconds |
+:::{{dropdown}} {say("Chapters")}
+| {" | ".join(head)} |
 |---|---|---|---|---|---|
 {_lines(_chapter(chapter, run) for chapter, run in runs.items())}
 :::
@@ -72,14 +81,16 @@ A chapter runs again when one of its inputs changes, and only then.
 
 def _introduction(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
     if not {"dataset", "models"}.isdisjoint(here.facts):
-        return "Runs on other data or models are not compared with this one."
+        return say("Runs on other data or models are not compared with this one.")
     if not recorded:
-        return "None was recorded yet: `make record NAME=...` saves this run."
-    return """\
-This run beside the runs recorded on named machines. Two exact records agree if their
-intervals overlap or, without intervals, if their values differ by a tenth at most, or
-are both as small as rounding errors. Older code and another profile also change
-records; the table names both. `make compare` prints this comparison."""
+        return say("None was recorded yet: `make record NAME=...` saves this run.")
+    return say(
+        "This run beside the runs recorded on named machines. Two exact records agree "
+        "if their intervals overlap or, without intervals, if their values differ by a "
+        "tenth at most, or are both as small as rounding errors. Older code and "
+        "another profile also change records; the table names both. `make compare` "
+        "prints this comparison."
+    )
 
 
 def _machines(
@@ -90,35 +101,47 @@ def _machines(
 ) -> str:
     every = [here, *(run.results for run in recorded.values())]
     others = (tally(run.judgements) for run in recorded.values())
-    rows = [["verdicts", tally(judgements), *others]]
+    rows = [[say("verdicts"), tally(judgements), *others]]
     if recorded:
-        rows.append(["exact records", _DASH, *map(_agreement, found.values())])
-        rows.append(["times here / there", _DASH, *map(_times, found.values())])
-    rows.append(["code", "as in this book", *(run.age for run in recorded.values())])
-    for fact, what in _MACHINE.items():
-        rows.append([what, *(str(run.facts.get(fact) or _none(fact)) for run in every)])
+        agreed = map(_agreement, found.values())
+        rows.append([say("exact records"), _DASH, *agreed])
+        rows.append([say("times here / there"), _DASH, *map(_times, found.values())])
+    ages = (run.age for run in recorded.values())
+    rows.append([say("code"), say("as in this book"), *ages])
+    for fact, what in MACHINE.items():
+        shown = (str(run.facts.get(fact) or _none(fact)) for run in every)
+        rows.append([said(what, PRESS), *(said(x, PRESS) for x in shown)])
     return f"""\
 ::::{{div}} comparison
-{_table(["what", "this run", *recorded], rows)}
+{_table([say("what"), say("this run"), *recorded], rows)}
 ::::"""
 
 
 def _none(fact: str) -> str:
-    return "none" if fact == "gpu" else _DASH
+    return say("none") if fact == "gpu" else _DASH
 
 
 def _agreement(found: Iterable[Compared]) -> str:
     verdicts = [one.verdict for one in found]
-    names = {"within": "agree", "outside": "disagree", "missing": "in one run only"}
-    return ", ".join(f"{verdicts.count(v)} {name}" for v, name in names.items())
+    return say(
+        "{within} agree, {outside} disagree, {missing} in one run only",
+        within=verdicts.count("within"),
+        outside=verdicts.count("outside"),
+        missing=verdicts.count("missing"),
+    )
 
 
 def _times(found: Iterable[Compared]) -> str:
     factors = time_factors(found).values()
     if not factors:
         return _DASH
-    ends = f"from {min(factors):.2f} to {max(factors):.2f}"
-    return f"median {median(factors):.2f}, {ends}, n = {len(factors)}"
+    return say(
+        "median {median}, from {low} to {high}, n = {n}",
+        median=f"{median(factors):.2f}",
+        low=f"{min(factors):.2f}",
+        high=f"{max(factors):.2f}",
+        n=len(factors),
+    )
 
 
 def _compared(
@@ -131,17 +154,17 @@ def _compared(
         return ""
     stems = {chapter.key: chapter.stem for chapter in runs}
     return f"""\
-### Verdicts that differ by machine
+### {say("Verdicts that differ by machine")}
 
 {_verdicts(judgements, recorded)}
 
-### Exact records that disagree
+### {say("Exact records that disagree")}
 
 {_lines(_records(name, of_it, stems) for name, of_it in found.items())}
 
-### More of the comparison
+### {say("More of the comparison")}
 
-:::{{dropdown}} Times by chapter, here / there
+:::{{dropdown}} {say("Times by chapter, here / there")}
 {_times_by_chapter(stems, found)}
 :::
 """
@@ -158,24 +181,25 @@ def _verdicts(
         states = [judgement.state, *(run.state(claim) for run in others)]
         if len({*states} - {State.NOT_RECORDED}) < 2:
             continue
-        older = ["", *(" (older code)" * run.is_older(claim.key) for run in others)]
+        old = say(" (older code)")
+        older = ["", *(old * run.is_older(claim.key) for run in others)]
         link = f"{{ref}}`{claim.section} {claim.claim} <claim-{claim.id}>`"
-        shown = [f"{x}{old}" for x, old in zip(states, older, strict=True)]
+        shown = [f"{said(x, PRESS)}{y}" for x, y in zip(states, older, strict=True)]
         (fell if State.FALLS in states else rest).append([link, *shown])
     if not (fell or rest):
-        return "None: each verdict is the same in every run that judges it."
-    return _table(["claim", "this run", *recorded], [*fell, *rest])
+        return say("None: each verdict is the same in every run that judges it.")
+    return _table([say("claim"), say("this run"), *recorded], [*fell, *rest])
 
 
 def _records(name: str, found: Iterable[Compared], stems: Mapping[str, str]) -> str:
     """The exact records of one recorded run that disagree with this run, folded."""
     apart = [one for one in found if one.verdict == "outside"]
     if not apart:
-        return f"**{name}**: none.\n"
+        return f"**{name}**{say(': none.')}\n"
     rows = [[_link(one, stems), one.here, one.there, _factor(one)] for one in apart]
     return f"""\
-:::{{dropdown}} {name}: {len(apart)} disagree
-{_table(["record", "this run", name, "ratio"], rows)}
+:::{{dropdown}} {say("{name}: {n} disagree", name=name, n=len(apart))}
+{_table([say("record"), say("this run"), name, say("ratio")], rows)}
 :::
 """
 
@@ -201,25 +225,25 @@ def _times_by_chapter(
         + [_times(x for x in of_it if x.chapter == key) for of_it in found.values()]
         for key, stem in stems.items()
     ]
-    return _table(["chapter", *found], rows)
+    return _table([say("chapter"), *found], rows)
 
 
 def _versions(here: Results, recorded: Mapping[str, RecordedRun]) -> str:
     every = [here, *(run.results for run in recorded.values())]
     facts = [
-        {"system": run.facts.get("system"), "Python": run.facts.get("python")}
+        {say("system"): run.facts.get("system"), "Python": run.facts.get("python")}
         | run.facts.get("versions", {})
         for run in every
     ]
     names = dict.fromkeys(name for one in facts for name in one)
     rows = [[name, *(str(one.get(name) or _DASH) for one in facts)] for name in names]
-    return _table(["what", "this run", *recorded], rows)
+    return _table([say("what"), say("this run"), *recorded], rows)
 
 
 def _chapter(chapter: Chapter, run: Run) -> str:
     return (
         f"| [](chapters/{chapter.stem}) | `{run.fingerprint}` "
-        f"| {run.parts['parameter profile']} | {len(chapter.code)} "
+        f"| {said(run.parts['parameter profile'], PRESS)} | {len(chapter.code)} "
         f"| {len(run.records)} | {run.seconds:.0f} |"
     )
 
@@ -227,8 +251,8 @@ def _chapter(chapter: Chapter, run: Run) -> str:
 def _inputs(chapter: Chapter, run: Run) -> str:
     rows = ([f"`{name}`", f"`{value}`"] for name, value in run.parts.items())
     return f"""\
-:::{{dropdown}} Inputs of {chapter.stem}
-{_table(["input", "hash or value"], rows)}
+:::{{dropdown}} {say("Inputs of {chapter}", chapter=chapter.stem)}
+{_table([say("input"), say("hash or value")], rows)}
 :::
 """
 

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from book.pipeline.chapters import BookError
+from book.pipeline.printing.editions import FOLDERS
 from book.pipeline.printing.notebooks import write_notebooks
 from recsys_lib.artifacts import sha256_of
+from recsys_lib.machine import usable_cores
 
 # Without the garbage collector, which takes a third of the time and frees little.
 _JUPYTER_BOOK = (
@@ -112,6 +115,50 @@ def check_links(stage: Path, root: Path) -> str:
         lines = (f"{x['filename']}: {x['uri']}: {x['info']}" for x in dead)
         raise BookError("\n".join([f"{len(dead)} of {len(links)} are dead:", *lines]))
     return f"{len(links)} links, none of them dead"
+
+
+def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bool:
+    """Print each edition whose staged pages have changed, side by side.
+
+    Args:
+        build_folder: With `stage` and a `stage-<name>` for each other edition.
+        root: Of the project.
+        strict: As of `render`.
+
+    Returns:
+        Whether any was printed; `html` holds all, each other edition in a folder.
+
+    Raises:
+        BookError: With the warnings, if there are any; the last good pages stay.
+    """
+    html = build_folder / "html"
+    # The English first: the others are put below its pages.
+    places = {build_folder / "stage": html}
+    places |= {build_folder / f"stage-{x}": html / x for x in FOLDERS.values()}
+    made_of = {stage: digest(stage, root / "requirements.lock") for stage in places}
+    new = [x for x, place in places.items() if not is_printed(place, made_of[x])]
+    with ThreadPoolExecutor(max_workers=usable_cores()) as printers:
+        made = [
+            printers.submit(render, stage, root, made_of[stage], strict=strict)
+            for stage in new
+        ]
+        finished = {
+            stage: made_one.result() for stage, made_one in zip(new, made, strict=True)
+        }
+    for stage, place in places.items():
+        if stage not in finished:
+            continue
+        if place == html and html.exists():
+            _keep_others(html, finished[stage])
+        swap(finished[stage], place)
+    return bool(new)
+
+
+def _keep_others(html: Path, new: Path) -> None:
+    """Move the other editions below the new pages."""
+    for name in FOLDERS.values():
+        if (html / name).exists():
+            (html / name).rename(new / name)
 
 
 def swap(new: Path, place: Path) -> None:

@@ -3,6 +3,7 @@
 Prose and captions come from the current sources, outputs from the stored runs.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,11 @@ import nbformat
 import yaml
 
 from book.pipeline.chapters import BookError, Chapter, Notebook, code_cells
+from book.pipeline.language.catalogues import ENGLISH, language
+from book.pipeline.printing.code_links import TARGETS
+from book.pipeline.printing.editions import LIBRARY, library_links, translate_pages
 from book.pipeline.printing.figures import FOLDER, digest, drawings
-from book.pipeline.printing.library import library_pages
+from book.pipeline.printing.library import addresses, library_pages
 from book.pipeline.printing.pages import fallen_note, foot
 from book.pipeline.printing.prose import (
     bare_numerals,
@@ -149,8 +153,16 @@ def stage(
     shutil.copytree(root / "book", folder, ignore=leave)
     (folder / "_config.yml").write_text(_config(root))
     (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
-    pages = library_pages(root / "recsys_lib")
-    shutil.copytree(pages, folder / "library", ignore=shutil.ignore_patterns("*.json"))
+    library = library_pages(root / "recsys_lib")
+    if language() == ENGLISH:
+        leave = shutil.ignore_patterns("*.json")
+        shutil.copytree(library, folder / "library", ignore=leave)
+    else:
+        places = {name: f"../{x}" for name, x in addresses(library).items()}
+        (folder / TARGETS).write_text(json.dumps(places))
+        translate_pages(folder)
+        names = sorted(path.stem for path in library.glob("*.md"))
+        (folder / f"{LIBRARY}.md").write_text(library_links(names))
     for name, text in generated.items():
         (folder / (name if "." in name else f"{name}.md")).write_text(text)
     _write_drawings(folder, runs.values(), generated)
@@ -216,17 +228,27 @@ def _config(root: Path) -> str:
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
+def _with_library_once(entries: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The entries with one page in place of all pages of the library."""
+    files = (entry["file"] for entry in entries)
+    pages = (LIBRARY if x.startswith(f"{LIBRARY}/") else x for x in files)
+    return [{"file": page} for page in dict.fromkeys(pages)]
+
+
 def _contents(path: Path, runs: Mapping[Chapter, Run]) -> str:
-    """The table of contents in English, without the chapters that are left out."""
+    """The table of contents in one language, without the chapters that are left out."""
     contents = yaml.safe_load(path.read_text())
+    column = 0 if language() == ENGLISH else -1
     printed = {f"chapters/{chapter.stem}" for chapter in runs}
     for part in contents["parts"]:
-        part["caption"] = part["caption"].split(" | ")[0]
+        part["caption"] = part["caption"].split(" | ")[column]
         part["chapters"] = [
             entry
             for entry in part["chapters"]
             if not entry["file"].startswith("chapters/") or entry["file"] in printed
         ]
+        if language() != ENGLISH:
+            part["chapters"] = _with_library_once(part["chapters"])
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     return yaml.safe_dump(contents, allow_unicode=True, sort_keys=False)
 

@@ -2,6 +2,7 @@
 
 import ast
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
 from book.pipeline.results import Results
 from recsys_lib.metrics.intervals import MARGIN
 
@@ -215,14 +217,14 @@ def again_command(judgements: Iterable[Judgement]) -> str:
 
 def tally(judgements: Sequence[Judgement]) -> str:
     """Count the states: `52 stand, 3 fall, 1 not judged`."""
-    names = {
-        State.STANDS: "stand",
-        State.FALLS: "fall",
-        State.NOT_JUDGED: "not judged",
-        State.NOT_RECORDED: "not recorded",
-    }
-    counts = {name: sum(j.state is s for j in judgements) for s, name in names.items()}
-    return ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none judged"
+    n = Counter(j.state for j in judgements)
+    names = [
+        say("{n} stand", n=n[State.STANDS]) * bool(n[State.STANDS]),
+        say("{n} fall", n=n[State.FALLS]) * bool(n[State.FALLS]),
+        say("{n} not judged", n=n[State.NOT_JUDGED]) * bool(n[State.NOT_JUDGED]),
+        say("{n} not recorded", n=n[State.NOT_RECORDED]) * bool(n[State.NOT_RECORDED]),
+    ]
+    return say(", ").join(filter(None, names)) or say("none judged")
 
 
 def cited(rule: str) -> list[str]:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
 from book.pipeline.records.claims import (
     Claim,
     Judgement,
@@ -49,9 +50,11 @@ class RecordedRun:
     def age(self) -> str:
         """Whether the code of this book made it, in a few words."""
         if self.changed is None:
-            return "older (its inputs were not recorded)"
+            return say("older (its inputs were not recorded)")
         older = [key.removeprefix("ch") for key, names in self.changed.items() if names]
-        return f"older in {', '.join(older)}" if older else "as in this book"
+        if not older:
+            return say("as in this book")
+        return say("older in {chapters}", chapters=say(", ").join(older))
 
     def is_older(self, key: str) -> bool:
         """Whether other inputs made a chapter of it, or it does not list them."""
@@ -281,7 +284,8 @@ def print_comparison(
 def machine_line(run: Results) -> str:
     """Processor, cores and GPU of a run, for a table."""
     facts = run.facts
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['gpu'] or 'no GPU'}"
+    cores = say("{n} cores", n=facts["cores"])
+    return say(", ").join([facts["cpu"], cores, facts["gpu"] or say("no GPU")])
 
 
 def _load(results: Path) -> Results:

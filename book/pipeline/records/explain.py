@@ -3,11 +3,12 @@
 import ast
 from typing import Any
 
+from book.pipeline.language.catalogues import ENGLISH, PRESS, language, said, say
 from book.pipeline.records.claims import evaluate, parse_rule
 from book.pipeline.records.names import readable
 from book.pipeline.results import Results
 
-_WORDS: dict[type[ast.AST], str] = {
+WORDS: dict[type[ast.AST], str] = {
     ast.Lt: "is below",
     ast.LtE: "is at most",
     ast.Gt: "is above",
@@ -20,12 +21,12 @@ _WORDS: dict[type[ast.AST], str] = {
     ast.Div: "divided by",
     ast.Pow: "to the power of",
 }
-_CALLS = {
+CALLS = {
     "min": "the smallest of",
     "max": "the largest of",
     "abs": "the absolute value of",
 }
-_ENDS = {"low": "lower end ", "high": "upper end ", "n": "sample size "}
+ENDS = {"low": "lower end ", "high": "upper end ", "n": "sample size "}
 
 
 def sentence(rule: str, results: Results) -> str:
@@ -81,29 +82,35 @@ def _gap(a: ast.expr, op: ast.cmpop, b: ast.expr, results: Results) -> float | N
 def _words(node: ast.expr, results: Results) -> str:
     match node:
         case ast.BoolOp(op=op, values=values):
-            joint = "; or " if isinstance(op, ast.Or) else "; and "
+            joint = say("; or ") if isinstance(op, ast.Or) else say("; and ")
             return joint.join(_words(v, results) for v in values)
         case ast.Compare(left=left, ops=ops, comparators=others):
             steps = zip(ops, others, strict=True)
-            said = [f"{_WORDS[type(o)]} {_words(x, results)}" for o, x in steps]
-            return f"{_words(left, results)} {' and '.join(said)}"
+            parts = [f"{_word(o)} {_words(x, results)}" for o, x in steps]
+            return f"{_words(left, results)} {say(' and ').join(parts)}"
         case ast.BinOp(left=left, op=op, right=right):
             sides = _inner(left, results), _inner(right, results)
-            return f"{sides[0]} {_WORDS[type(op)]} {sides[1]}"
+            return f"{sides[0]} {_word(op)} {sides[1]}"
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return f"minus {_inner(operand, results)}"
+            return f"{say('minus')} {_inner(operand, results)}"
         case ast.UnaryOp(operand=operand):
-            return f"not ({_words(operand, results)})"
+            return say("not ({this})", this=_words(operand, results))
         case ast.Call(func=ast.Name(id=name), args=args):
-            inside = "; ".join(_words(a, results) for a in args)
-            return f"{_CALLS[name]} ({inside})"
+            inside = say("; ").join(_words(a, results) for a in args)
+            return say(
+                "{which} ({these})", which=said(CALLS[name], PRESS), these=inside
+            )
         case ast.Attribute():
             return _record(ast.unparse(node), results)
         case ast.Name(id="margin"):
-            return f"the margin {evaluate(node, results):g}"
+            return say("the margin {n}", n=f"{evaluate(node, results):g}")
         case ast.Constant(value=value):
             return _number(value)
     return ast.unparse(node)
+
+
+def _word(operator: ast.AST) -> str:
+    return said(WORDS[type(operator)], PRESS)
 
 
 def _inner(node: ast.expr, results: Results) -> str:
@@ -115,10 +122,13 @@ def _record(reference: str, results: Results) -> str:
     key, name, field = (*reference.split("."), "value")[:3]
     unit = results.records.get(key, {}).get(name, {}).get("unit", "")
     value = results.get(reference)
+    # Its parts are English words; in another language the record's own name is shown.
+    shown = readable(name, unit) if language() == ENGLISH else f"`{key}.{name}`"
     if value is None:
-        return f"{readable(name, unit)} (not recorded)"
-    shown = f"{_number(value)} {'' if field == 'n' else unit}".strip()
-    return f"{readable(name, unit)} ({_ENDS.get(field, '')}{shown})"
+        return say("{name} (not recorded)", name=shown)
+    end = said(ENDS[field], PRESS) if field in ENDS else ""
+    number = f"{_number(value)} {'' if field == 'n' else unit}".strip()
+    return say("{name} ({end}{value})", name=shown, end=end, value=number)
 
 
 def _number(value: Any) -> str:

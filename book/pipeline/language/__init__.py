@@ -1,0 +1,1 @@
+"""The language that the press writes in, and the catalogues of translations."""

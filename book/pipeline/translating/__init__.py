@@ -1,0 +1,1 @@
+"""What there is to translate, what is wrong with a translation, and what is missing."""
