@@ -64,8 +64,8 @@ needs_pdf = pytest.mark.skipif(
         (":::{admonition} A\nRun\n: 3 s\n:::", "> **A**\n>\n> **Run**: 3 s"),
         ("$$\nx\n$$ (eq-x)", "$$\nx\n$$"),
         (
-            "::::{grid} 1 2\n:::{grid-item}\nOne.\n:::\n:::{grid-item}\nTwo.\n:::\n::::",
-            "One.\n\nTwo.\n\n",
+            "::::{grid} 2\n:::{grid-item}\nA.\n:::\n:::{grid-item}\nB.\n:::\n::::",
+            "A.\n\nB.\n\n",
         ),
     ],
 )
