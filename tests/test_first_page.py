@@ -60,7 +60,7 @@ def test_what_does_not_decide_folds_away_below_the_table() -> None:
     more = Option("model", "much", "0", "[1](x)", rest=rest)
     records = {"ch1": {**HERE.records["ch1"], "p_b": p_of(0.01)}}
     table = decision_table([Case("New items", [more])], Results(records, MACHINE))
-    assert "- **New items:** also {interval}`ch1.b:.1f`†." in table
+    assert "- **New items**: also {interval}`ch1.b:.1f`†." in table
     assert table.index(":::{dropdown}") > table.index("| New items | model | much |")
     assert "dropdown" not in decision_table([Case("New items", [WITH])], HERE)
 
