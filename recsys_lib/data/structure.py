@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.data.dataset import Dataset
-from recsys_lib.data.splits import future_test
+from recsys_lib.data.splits import returning_users
 
 _DIFFERENT = "users with over 10 different items, but not all"
 SMALLEST = {
@@ -13,7 +13,8 @@ SMALLEST = {
     "different pairs of user and item": 2000,
     "different texts of items": 50,
 }
-_RETURNING = 10  # users who interact before and after a cut in time
+_RETURNING = 10  # users who interact before and after each of these cuts in time
+_CUTS = 0.75, 0.75**2  # the test, and the validation data before it
 
 
 def check_structure(dataset: Dataset) -> None:
@@ -42,7 +43,7 @@ def check_structure(dataset: Dataset) -> None:
         pairs = zip(sizes, SMALLEST, strict=True)
         got = ", ".join(f"{n:,} {what}" for n, what in pairs)
         raise ValueError(f"{dataset.name} must have at least {wanted}; got {got}")
-    n_returning = _returning(once, dataset.n_users)
+    n_returning = min(returning_users(once, cut) for cut in _CUTS)
     if n_returning < _RETURNING:
         times = once["timestamp"]
         raise ValueError(
@@ -51,17 +52,6 @@ def check_structure(dataset: Dataset) -> None:
             f"{n_returning}, and {times.nunique():,} different times from "
             f"{_date(times.min())} to {_date(times.max())}"
         )
-
-
-def _returning(once: pd.DataFrame, n_users: int) -> int:
-    """Users tested by a split in time, or by the split of its past that tunes it."""
-    try:
-        now = future_test(once, n_users)
-        earlier = future_test(now.train, n_users)
-    except ValueError:
-        return 0
-    tested = [np.count_nonzero(np.diff(x.wanted.indptr)) for x in (now, earlier)]
-    return int(min(tested))
 
 
 def _date(seconds: int) -> str:

@@ -269,8 +269,8 @@ def _prompts(found: Description) -> str:
 
 def _written_for(edition: Edition) -> str:
     noun = edition.data.noun if edition.data else ""
-    known = "" if noun in ("", "item") else f', where an "item" is a {noun}'
-    parts = [f"MovieLens{known}"] if noun else []
+    known = f" (an *item* is one of your {edition.data.nouns})" if edition.data else ""
+    parts = [f"MovieLens{known if noun != 'item' else ''}"] if edition.data else []
     first = edition.models[0].name if edition.models else ""
     parts += [f'all-MiniLM-L6-v2: read "{first}" for it'] if first else []
     return ", and for ".join(parts)
