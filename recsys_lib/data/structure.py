@@ -1,10 +1,8 @@
 """Whether a reader's data can answer the book's questions, before anything runs."""
 
 import numpy as np
-import pandas as pd
 
 from recsys_lib.data.dataset import Dataset
-from recsys_lib.data.splits import returning_users
 
 _DIFFERENT = "users with over 10 different items, but not all"
 SMALLEST = {
@@ -13,8 +11,6 @@ SMALLEST = {
     "different pairs of user and item": 2000,
     "different texts of items": 50,
 }
-_RETURNING = 10  # users who interact before and after each of these cuts in time
-_CUTS = 0.75, 0.75**2  # the test, and the validation data before it
 
 
 def check_structure(dataset: Dataset) -> None:
@@ -43,16 +39,3 @@ def check_structure(dataset: Dataset) -> None:
         pairs = zip(sizes, SMALLEST, strict=True)
         got = ", ".join(f"{n:,} {what}" for n, what in pairs)
         raise ValueError(f"{dataset.name} must have at least {wanted}; got {got}")
-    n_returning = min(returning_users(once, cut) for cut in _CUTS)
-    if n_returning < _RETURNING:
-        times = once["timestamp"]
-        raise ValueError(
-            f"{dataset.name} must have at least {_RETURNING} users with interactions "
-            f"both before and after a cut in time, by which chapters split; got "
-            f"{n_returning}, and {times.nunique():,} different times from "
-            f"{_date(times.min())} to {_date(times.max())}"
-        )
-
-
-def _date(seconds: int) -> str:
-    return str(pd.Timestamp(seconds, unit="s"))
