@@ -14,6 +14,8 @@ from book.pipeline.language.labels import (
     label_of,
     labels_in,
     translated_drawing,
+    translated_lines,
+    translated_table,
     width_em,
 )
 from book.pipeline.language.terms import terms, with_chinese_first, without_chinese
@@ -199,6 +201,58 @@ def test_labels_of_a_drawing_are_replaced_where_they_stand() -> None:
     assert "translate(10.000000 75.500000)" in block  # between the two lines
     assert translated_drawing(LINES) == LINES
     assert width_em("向量") == 2
+
+
+TABLE = """\
+<table><tr><th></th><th>quality</th><th>gain_low</th><th>setting</th></tr>
+<tr><th>EASE</th><td>{}</td><td>0.12 [0.1, 0.2]</td><td>{}</td></tr></table>"""
+LINE = "p99 within {} ms: not reachable, nearest: int8 model + flat: p99 7.5 ms, 9 MB\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels", "chinese"),
+    [
+        (("no worse", "True"), ["no worse", "True"], ["不劣", "是"]),
+        (
+            ("image + text", "penalty, decay in seconds"),
+            ["image", "text", "penalty", "decay in seconds"],
+            ["图像 + 文本", "惩罚系数，衰减秒数"],
+        ),
+        (
+            ("int8 model", "2/3 of the layers"),
+            ["int8 model"],
+            ["int8 模型", "2/3 的层"],
+        ),
+        (("AMD EPYC (avx2)", "query: | passage:"), [], []),
+        (("2.13.0+cpu", "NaN"), [], []),
+        (("nobody translated this", "text, or not so"), None, []),
+    ],
+)
+def test_words_in_the_cells_of_a_table_are_labels_and_names_stay(
+    cells: tuple[str, str], labels: list[str] | None, chinese: list[str]
+) -> None:
+    table = TABLE.format(*cells)
+    heads = ["quality", "gain", "low", "setting", "EASE"]
+    if labels is not None:
+        assert [*labels_in(table)] == heads + labels
+    with speaking(CHINESE):
+        shown = translated_table(table)
+    assert "<th>EASE</th>" in shown
+    assert ">质量<" in shown
+    assert ">增益，下限<" in shown
+    assert ">0.12 [0.1, 0.2]<" in shown
+    assert all(f"<td>{text}</td>" in shown for text in chinese or cells)
+    assert translated_table(table) == table
+
+
+def test_a_printed_line_is_put_together_from_its_parts() -> None:
+    with speaking(CHINESE):
+        shown = translated_lines(LINE.format(5) + "load: as printed\n")
+    assert shown == (
+        "p99 不超过 5 毫秒：达不到，最接近：int8 模型 + 精确：p99 7.5 毫秒，9 MB\n"
+        "load: as printed\n"
+    )
+    assert translated_lines(LINE) == LINE
 
 
 def test_every_translation_keeps_what_it_must() -> None:

@@ -3,6 +3,9 @@
 The drawings keep text as text, so no cell has to run again and no font is needed when
 a chapter is executed. The layout was made for the English: a label in another language
 may not be wider, and stands where the English one stands: at its start, end or middle.
+
+The words in a table's cells and in what a cell prints are labels, too: "no worse",
+"int8 model + flat", "p99 within 5 ms: not reachable". Names and code stay as they are.
 """
 
 import html
@@ -21,8 +24,16 @@ _MOVED = re.compile(
     r'transform="translate\(([-\d.]+) ([-\d.]+)\)( rotate\(([-\d.]+)\))?"'
 )
 _SIZE = re.compile(r"font-size: ([\d.]+)px")
-_HEAD = re.compile(r"(<th\b[^>]*>)([^<>]+)(?=</th>)")
-_NUMBER = re.compile(r"(?<![\w@/.-])\d[\d,.]*(?<![,.])(?![\w/@-])")
+_CELL = re.compile(r"(<(t[hd])\b[^>]*>)([^<>]+)(?=</\2>)")
+# Between the parts of a label, of which each may be a label, and as Chinese has it.
+_JOINT = re.compile(r"(: |, | \+ |_(?=(?:low|high)$))")
+_JOINTS = {": ": "：", ", ": "，", " + ": " + ", "_": "，"}
+_WORD = r"(?:[a-z][a-z0-9'-]*|\{n\}%?)"
+_PHRASE = re.compile(rf"{_WORD}(?: {_WORD})*|True|False")
+_CODE = re.compile(r"[|=<>:`\[\](){}]")
+_NUMBER = re.compile(  # whole, also before the x of "1.4x"
+    r"(?<![\w@/.-])\d+(?:[.,]\d+)*(?=x\b|[^\w/@.,-]|[.,](?!\d)|$)"
+)
 _NARROW, _WIDE = frozenset("ijlI.,:;|!'ft()[]r -"), frozenset("mwMW@%")
 
 
@@ -31,19 +42,45 @@ def label_of(text: str) -> str:
 
     >>> label_of("history of 10"), label_of("recall@10"), label_of("1/2 of the heads")
     ('history of {n}', 'recall@10', '1/2 of the heads')
+    >>> label_of("TF-IDF, 1.4x"), label_of("ViViT-B/16x2, 11x"), label_of("in 1,682.")
+    ('TF-IDF, {n}x', 'ViViT-B/16x2, {n}x', 'in {n}.')
     """
     return _NUMBER.sub("{n}", " ".join(text.split()))
 
 
 def labels_in(drawn: str) -> Iterator[str]:
-    """Labels with words in a drawing, or at the heads of an HTML output's tables."""
+    """Labels with words in a drawing, or in an HTML output's tables."""
     for group in _GROUP.finditer(drawn):
         lines = [html.unescape(line) for _, line in _TEXT.findall(group[2])]
         if _has_words(label := " ".join(lines)):
             yield label
-    if "<table" in drawn:
-        heads = (html.unescape(head[2]).strip() for head in _HEAD.finditer(drawn))
-        yield from (head for head in heads if _has_words(head) and "_" not in head)
+    if "<table" not in drawn:
+        return
+    for _, tag, text in _CELL.findall(drawn):
+        text = html.unescape(text).strip()
+        if tag == "td" or text.endswith(("_low", "_high")):
+            yield from phrases_in(text)
+        elif _has_words(text):
+            yield text
+
+
+def phrases_in(text: str) -> Iterator[str]:
+    """The parts of a cell, or of a printed line, that are words: not names or code.
+
+    >>> [*phrases_in("not reachable, nearest: EASE: p99 1.7 ms, 2% busy, 306 MB")]
+    ['not reachable', 'nearest', 'p99 1.7 ms', '2% busy']
+    """
+    return (part for part in _parts(text)[::2] if _is_phrase(part))
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a label with the joints between them; [] if one is code."""
+    parts = _JOINT.split(text)
+    return [] if any(map(_CODE.search, parts[::2])) else parts
+
+
+def _is_phrase(text: str) -> bool:
+    return _has_words(text) and _PHRASE.fullmatch(label_of(text)) is not None
 
 
 def _has_words(label: str) -> bool:
@@ -68,8 +105,21 @@ def _letter_em(letter: str) -> float:
 
 
 def translated_label(text: str) -> str | None:
-    """The label in the language in use, with its own numbers; None if there is none."""
+    """The label in the language in use, with its own numbers; None if there is none.
+
+    One that the catalogue lacks is put together from its parts: "image + text".
+    """
     text = " ".join(text.split())
+    if (said := _said(text)) is not None or not _has_words(text):
+        return said
+    parts = _parts(text)
+    names = [part for part in parts[::2] if _said(part) is None]
+    if len(names) == len(parts[::2]) or any(map(_is_phrase, names)):
+        return None
+    return "".join(_JOINTS.get(part) or _said(part) or part for part in parts)
+
+
+def _said(text: str) -> str | None:
     found = find(label_of(text), LABELS)
     if found is None:
         return None
@@ -78,15 +128,22 @@ def translated_label(text: str) -> str | None:
 
 
 def translated_table(table: str) -> str:
-    """An HTML output with the heads of its tables in the language in use."""
+    """An HTML output with the words of its tables in the language in use."""
     if language() == ENGLISH or "<table" not in table:
         return table
 
-    def head(hit: re.Match[str]) -> str:
-        said = translated_label(html.unescape(hit[2]))
+    def cell(hit: re.Match[str]) -> str:
+        said = translated_label(html.unescape(hit[3]))
         return hit[0] if said is None else hit[1] + html.escape(said, quote=False)
 
-    return _HEAD.sub(head, table)
+    return _CELL.sub(cell, table)
+
+
+def translated_lines(printed: str) -> str:
+    """What a cell printed, with the lines that are labels in the language in use."""
+    if language() == ENGLISH:
+        return printed
+    return "\n".join(translated_label(x) or x for x in printed.split("\n"))
 
 
 def translated_drawing(svg: str) -> str:

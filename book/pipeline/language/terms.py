@@ -14,7 +14,7 @@ def terms(glossary: str) -> dict[str, str]:
     Args:
         glossary: `book/glossary.md`.
 
-    >>> terms("```{glossary}\\nitem\\n  (物品) What is recommended.\\n```")
+    >>> terms("```{glossary}\nitem\n  (物品) What is recommended.\n```")
     {'item': '物品'}
     """
     return {hit["term"]: hit["chinese"] for hit in _ENTRY.finditer(glossary)}

@@ -67,7 +67,7 @@ def has_prose(text: str) -> bool:
 def joined(text: str) -> str:
     r"""The text on one line.
 
-    >>> joined("One paragraph\\n  of two lines.")
+    >>> joined("One paragraph\n  of two lines.")
     'One paragraph of two lines.'
     """
     return " ".join(text.split())
@@ -76,7 +76,7 @@ def joined(text: str) -> str:
 def units(text: str) -> Iterator[Unit]:
     r"""Find the units of a page or a cell, in order.
 
-    >>> [unit.text for unit in units("# A title\\n\\n- one\\n  item\\n- `code`\\n")]
+    >>> [unit.text for unit in units("# A title\n\n- one\n  item\n- `code`\n")]
     ['A title', 'one item']
     """
     return (unit for unit in _Reader(text).read() if has_prose(unit.text))

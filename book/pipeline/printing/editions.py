@@ -25,7 +25,12 @@ from book.pipeline.language.catalogues import (
     say,
     translated,
 )
-from book.pipeline.language.labels import LABELS, translated_drawing, translated_table
+from book.pipeline.language.labels import (
+    LABELS,
+    translated_drawing,
+    translated_lines,
+    translated_table,
+)
 from book.pipeline.language.terms import terms, with_chinese_first
 from book.pipeline.language.units import joined
 from book.pipeline.printing.first_page import Case
@@ -56,6 +61,8 @@ def _outputs(run: Run) -> Any:
     notebook = nbformat.from_dict(run.notebook)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            if output.get("name") == "stdout":
+                output["text"] = translated_lines(output["text"])
             data = output.get("data", {})
             for kind in data:
                 if kind in _DRAWINGS:

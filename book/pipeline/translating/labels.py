@@ -1,10 +1,10 @@
-"""Labels of figures and tables, taken from what the last build drew."""
+"""Labels of figures, tables and printed lines, taken from the last build."""
 
 import re
 from collections.abc import Iterable, Iterator
 
 from book.pipeline.chapters import Chapter, Notebook
-from book.pipeline.language.labels import label_of, labels_in, width_em
+from book.pipeline.language.labels import label_of, labels_in, phrases_in, width_em
 from book.pipeline.running.execute import Run
 from recsys_lib.records import NARROW_MIME
 
@@ -13,7 +13,7 @@ _SVG = ("image/svg+xml", NARROW_MIME)
 
 
 def drawn_labels(runs: Iterable[tuple[Chapter, Run]]) -> dict[str, list[str]]:
-    """Every label of the figures and tables of these runs -> their chapters."""
+    """Every label of what these runs drew and printed -> their chapters."""
     found: dict[str, list[str]] = {}
     for chapter, run in runs:
         for text in _labels(run.notebook):
@@ -26,6 +26,9 @@ def drawn_labels(runs: Iterable[tuple[Chapter, Run]]) -> dict[str, list[str]]:
 def _labels(notebook: Notebook) -> Iterator[str]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            if output.get("name") == "stdout":
+                for line in output["text"].splitlines():
+                    yield from phrases_in(line)
             data = output.get("data", {})
             for kind in (*_SVG, "text/html"):
                 yield from labels_in(data.get(kind, ""))
