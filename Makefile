@@ -63,6 +63,7 @@ help:
 	@echo "make report  what to build on your DATASET= and MODELS=, in minutes: one page"
 	@echo "            (smoke; PROFILE=standard draws more)"
 	@echo "make compare  this run beside a recorded one   RECORDED=name   ALL=1"
+	@echo "            (DATASET=, MODELS=)"
 	@echo "make publish  that, and PDF, ePub, notebooks.zip   FORMATS=\"html epub\""
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
@@ -119,7 +120,7 @@ publish: $(READY)
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \
-	    $(if $(filter-out 0,$(ALL)),--all)
+	    --dataset "$(DATASET)" --models "$(MODELS)" $(if $(filter-out 0,$(ALL)),--all)
 
 record: $(READY)
 	@$(PY) -m book.pipeline record --name "$(NAME)"

@@ -260,6 +260,24 @@ def test_the_run_of_the_likest_machine_is_taken_unless_one_is_named(
         choose_recorded(run({}), tmp_path, "z")
 
 
+def test_a_run_on_own_data_is_compared_as_such(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = record_run("here", built / "_build/results", built / "saved").parent
+    claims = built / "book/claims.yml"
+    own = built / "_build/own/shop/results"
+    here = Results.load(built / "_build/results")
+    Results(here.records, {**here.facts, "dataset": "shop"}).save(own)
+    module.print_comparison(own, saved, claims)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "  shop here, the book's data there: a quality outside is another result, "
+        "not a fault"
+    )
+    module.print_comparison(built / "_build/results", saved, claims)
+    assert "not a fault" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_recorded_or_compared_is_refused(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

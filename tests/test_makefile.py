@@ -50,6 +50,16 @@ def make(folder: Path, *words: str) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def test_paths_with_spaces_arrive_whole(project: Path) -> None:
+    ((compared, _),) = make(project, "compare", "DATASET=my shop")
+    assert compared[2:] == [
+        "compare",
+        "--recorded",
+        "",
+        "--dataset",
+        "my shop",
+        "--models",
+        "",
+    ]
     ((plan, _),) = make(project, "plan", "RESULTS=/some where/res")
     assert plan[:2] == ["-m", "recsys_lib.serving.plan"]
     assert plan[-2:] == ["--results", "/some where/res"]

@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs.add_parser("translate", help="write what a translator has to do")
     verbs.add_parser("data", help="get the data, and the model ready to run")
-    comparer = verbs.add_parser("compare", help="compare this run with a recorded one")
+    comparer = verbs.add_parser(
+        "compare", help="compare this run with a recorded one", parents=[reader]
+    )
     comparer.add_argument(
         "--recorded", default="", help="its name; else that of the most similar machine"
     )
@@ -146,8 +148,9 @@ def _do(chosen: argparse.Namespace, root: Path) -> None:
             fetch()
             prepare()
         case "compare":
+            own = edition_of(_named(chosen))
             print_comparison(
-                root / "_build",
+                _results_in(edition.output_folder(root / "_build", own)),
                 root / RECORDED,
                 root / "book/claims.yml",
                 name=chosen.recorded,

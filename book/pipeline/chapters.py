@@ -22,12 +22,14 @@ from book.pipeline.language.units import joined
 
 NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may lack
     "bert": "the model is not a BERT, of which heads, units and layers are removed",
-    "movielens": "results published for MovieLens are not reproduced",
+    "movielens": "results of MovieLens alone, published or measured, are not repeated",
     "metadata": "items do not differ in tags and years, which it reads back from texts",
     "ratings": "no rating is below the liked ones, so no dislikes are known",
     "times": "too few users come back later, so the age of a profile has no effect",
     "reviews": "the data have no texts that their users wrote, such as reviews",
+    "queries": "no queries in two languages describe the items",
     "labels": "items have no reviews with labels, which it predicts or shows",
+    "new-users": "too few users are new at the end of the log",
     "new-items": "too few users interacted with items new at the end of the log",
 }
 OF_THE_BOOK = frozenset({"reviews"})  # what the book's own data and model lack

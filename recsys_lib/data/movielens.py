@@ -123,7 +123,7 @@ def _published(
     ]
     understood = "; ".join(filter(None, notes))
     return build_dataset(
-        folder.name, rows, items, *users, files=files, understood=understood
+        folder.resolve().name, rows, items, *users, files=files, understood=understood
     )
 
 

@@ -23,12 +23,14 @@ from recsys_lib.data.new_items import find_new_items
 from recsys_lib.data.options import Options, read_options
 from recsys_lib.data.repeats import count_repeats
 from recsys_lib.data.sampling import fit_to
+from recsys_lib.data.splits import new_users, returning_users
 from recsys_lib.data.stored import store_dataset, stored_dataset
 from recsys_lib.data.structure import check_structure
 from recsys_lib.data.titles import describe_items
 from recsys_lib.data.user_texts import has_writers
 
-FEWEST_RETURNING = 20  # users, at each cut
+FEWEST_USERS = 20  # who return, or are new, at each cut
+_PAUSE_S = 3600  # a longer one begins a session
 _CUTS = (0.45, 0.6, 0.66, 0.88)  # of the events; where chapter 6 tunes and tests
 LARGEST_ITEMS, LARGEST_USERS = 4000, 7000  # tables of users by items fit in memory
 LARGE_BYTES = 1 << 26  # files of this size are read once: what is used is cached
@@ -330,39 +332,45 @@ def lacks(dataset: Dataset) -> frozenset[str]:
     Returns:
         "movielens", always: the published benchmark values are of other data;
         "labels", always: labelled reviews are of the book's garments alone;
+        "queries", always: queries in two languages are for films of MovieLens alone;
         "metadata" if all items have the same genres or the same year;
         "ratings" if no rating is below `liked_from`, so that no dislikes are known;
-        "times" if fewer than 20 users have events on both sides of a cut in time;
+        "times" if fewer than 20 users come back after a cut in time and an hour;
+        "new-users" if fewer than 20 come after a cut in time;
         "reviews" if fewer than 20 users wrote texts of their own;
         "new-items" if `find_new_items` finds too few.
 
     >>> sorted(lacks(load_dataset()))
-    ['labels', 'movielens', 'reviews']
+    ['labels', 'movielens', 'queries', 'reviews']
     """
-    found = {"movielens", "labels"}
+    found, events = {"movielens", "labels", "queries"}, dataset.interactions
     if min(dataset.items[column].nunique() for column in ("year", "genres")) < 2:
         found.add("metadata")
-    if not (dataset.interactions["rating"] < liked_from(dataset)).any():
+    if not (events["rating"] < liked_from(dataset)).any():
         found.add("ratings")
-    if min(_n_returning(dataset, share) for share in _CUTS) < FEWEST_RETURNING:
+    back = (returning_users(events, share, pause_s=_PAUSE_S) for share in _CUTS)
+    if min(back) < FEWEST_USERS:
         found.add("times")
-    if not has_writers(dataset.interactions):
+    if min(new_users(events, share) for share in _CUTS) < FEWEST_USERS:
+        found.add("new-users")
+    if not has_writers(events):
         found.add("reviews")
-    if find_new_items(dataset.interactions, dataset.n_items) is None:
+    if find_new_items(events, dataset.n_items) is None:
         found.add("new-items")
     return frozenset(found)
 
 
-def _n_returning(dataset: Dataset, share: float) -> int:
-    """Number of users with events before and after this share of all events."""
-    events = dataset.interactions
-    is_early = events["timestamp"] < events["timestamp"].quantile(share)
-    early, late = (events["user"][rows].unique() for rows in (is_early, ~is_early))
-    return len(np.intersect1d(early, late))
-
-
 def _fit_to_book(dataset: Dataset) -> Dataset:
     """Drop users without interactions, and what the chapters' tables cannot hold."""
-    dataset = fit_to(dataset, n_items=LARGEST_ITEMS, n_users=LARGEST_USERS)
-    check_structure(dataset)
-    return dataset
+    drawn = fit_to(dataset, n_items=LARGEST_ITEMS, n_users=LARGEST_USERS)
+    try:
+        check_structure(drawn)
+    except ValueError as error:
+        if drawn.n_items == dataset.n_items and drawn.n_users < LARGEST_USERS:
+            raise
+        raise ValueError(
+            f"{error}, in {drawn.n_items:,} of {dataset.n_items:,} items and "
+            f"{drawn.n_users:,} of {dataset.n_users:,} users, as many as the book's "
+            f"tables hold; a denser part of the data may do, such as one category"
+        ) from error
+    return drawn

@@ -14,7 +14,6 @@ _HOW = {
     1: "with chances in proportion to their interactions",
     np.inf: "those with most interactions",
 }
-_POWERS = tuple(_HOW)
 
 
 def fit_to(dataset: Dataset, *, n_items: int, n_users: int, seed: int = 0) -> Dataset:
@@ -22,8 +21,10 @@ def fit_to(dataset: Dataset, *, n_items: int, n_users: int, seed: int = 0) -> Da
 
     Items and users are drawn with equal chances, the same share of new and old items.
     Of a large set too few interactions would be left; then chances are in proportion to
-    the number of interactions, and if this is not enough, those with most are taken. It
-    is enough if 1,000 users, or half of those there were, have over 10 items.
+    the number of interactions, and if this is not enough, those with most are taken, at
+    last the users before the items. It is enough if 1,000 users, or half of those there
+    were, have over 10 items. If no draw is enough, the one with most such users is
+    returned.
 
     Args:
         dataset: Of any size; a small one loses only users without interactions.
@@ -34,25 +35,34 @@ def fit_to(dataset: Dataset, *, n_items: int, n_users: int, seed: int = 0) -> Da
     Returns:
         The data that are left; `understood` says how they were drawn.
     """
-    enough, best = min(_ACTIVE, _n_active(dataset) / 2), None
-    for power in _POWERS:
+    enough, best, most = min(_ACTIVE, _n_active(dataset) / 2), dataset, -1
+    groups = age_groups(dataset)
+    for power, users_first in [*((power, False) for power in _HOW), (np.inf, True)]:
         rng, cut = np.random.default_rng(seed), dataset
+        if users_first:
+            cut = sample_users(cut, n_users, rng=rng, power=power)
         if cut.n_items > n_items:
-            cut = sample_items(cut, n_items, rng=rng, power=power)
+            cut = sample_items(cut, n_items, rng=rng, power=power, groups=groups)
         cut = sample_users(cut, n_users, rng=rng, power=power)
-        if best is None or _n_active(cut) > _n_active(best):
-            best = cut
-        if _n_active(cut) >= enough:
-            return cut
-    return best or dataset
+        n_active = _n_active(cut)
+        if n_active > most:
+            best, most = cut, n_active
+        if n_active >= enough:
+            break
+    return best
 
 
 def sample_items(
-    dataset: Dataset, n_items: int, *, rng: np.random.Generator, power: float = 0
+    dataset: Dataset,
+    n_items: int,
+    *,
+    rng: np.random.Generator,
+    power: float = 0,
+    groups: IntArray | None = None,
 ) -> Dataset:
     """Draw items so that the share of new and old ones stays as it is.
 
-    From each group of `age_groups` the same share is drawn.
+    From each group the same share is drawn.
 
     Args:
         dataset: Its items keep their order, and its users their codes.
@@ -60,6 +70,7 @@ def sample_items(
         rng: Draws.
         power: Chances in a group are in proportion to this power of the number of an
             item's interactions: 0 for equal ones, infinity for the items with most.
+        groups: (n_items,) of each item; by default as of `age_groups`.
 
     Returns:
         The items drawn with their interactions; `understood` says how.
@@ -69,7 +80,8 @@ def sample_items(
     """
     if not 1 <= n_items <= dataset.n_items:
         raise ValueError(f"n_items must lie in [1, {dataset.n_items}]; got {n_items}")
-    events, groups = dataset.interactions, age_groups(dataset)
+    events = dataset.interactions
+    groups = age_groups(dataset) if groups is None else groups
     counts = np.bincount(events["item"], minlength=dataset.n_items)
     order = np.lexsort((_arrivals(counts, power, rng), groups))
     sizes = np.bincount(groups)

@@ -234,6 +234,55 @@ def hold_out_items(
     return HeldOutItems(split.train, histories, items, relevant)
 
 
+def returning_users(
+    interactions: pd.DataFrame, share: float, *, pause_s: float = 0
+) -> int:
+    """Count users who interact before a cut in time, and later with items of then.
+
+    Args:
+        interactions: Columns user, item and timestamp (seconds).
+        share: Of the rows before the cut, as in `temporal_split`.
+        pause_s: Only users count who interact after a longer pause after the cut.
+
+    >>> log = {"user": [0, 1, 0, 1], "item": [5, 6, 5, 7], "timestamp": [0, 1, 2, 3]}
+    >>> returning_users(pd.DataFrame(log), 0.5)
+    1
+    """
+    early, late = _around(interactions, share)
+    ordered = interactions.sort_values("timestamp", kind="stable")
+    pauses = ordered.groupby("user")["timestamp"].diff()
+    is_late = ordered["timestamp"] > early["timestamp"].max()
+    begins = ordered["user"][is_late & (pauses > pause_s)]
+    known = late["user"][late["user"].isin(early["user"])]
+    return len(np.intersect1d(known, begins))
+
+
+def new_users(interactions: pd.DataFrame, share: float) -> int:
+    """Count users who come after a cut in time, and interact with items of before.
+
+    The arguments are those of `returning_users`.
+
+    >>> log = {"user": [0, 1, 2], "item": [5, 5, 7], "timestamp": [0, 1, 2]}
+    >>> new_users(pd.DataFrame(log), 0.3)
+    0
+    >>> new_users(pd.DataFrame(log), 0.4)
+    1
+    """
+    early, late = _around(interactions, share)
+    return int(late["user"][~late["user"].isin(early["user"])].nunique())
+
+
+def _around(
+    interactions: pd.DataFrame, share: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows before a cut in time, and later rows whose items occur before it."""
+    _check_share("share", share)
+    times = interactions["timestamp"]
+    is_early = times < np.sort(times)[int(share * len(times))]
+    early, late = interactions[is_early], interactions[~is_early]
+    return early, late[late["item"].isin(early["item"])]
+
+
 def _divide(interactions: pd.DataFrame, in_train: "pd.Series[bool]") -> Split:
     if in_train.all() or not in_train.any():
         got = f"{in_train.sum()} of {len(in_train)} in train"

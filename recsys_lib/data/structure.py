@@ -1,10 +1,8 @@
 """Whether a reader's data can answer the book's questions, before anything runs."""
 
 import numpy as np
-import pandas as pd
 
 from recsys_lib.data.dataset import Dataset
-from recsys_lib.data.splits import future_test
 
 _DIFFERENT = "users with over 10 different items, but not all"
 SMALLEST = {
@@ -13,7 +11,6 @@ SMALLEST = {
     "different pairs of user and item": 2000,
     "different texts of items": 50,
 }
-_RETURNING = 10  # users who interact before and after a cut in time
 
 
 def check_structure(dataset: Dataset) -> None:
@@ -42,27 +39,3 @@ def check_structure(dataset: Dataset) -> None:
         pairs = zip(sizes, SMALLEST, strict=True)
         got = ", ".join(f"{n:,} {what}" for n, what in pairs)
         raise ValueError(f"{dataset.name} must have at least {wanted}; got {got}")
-    n_returning = _returning(once, dataset.n_users)
-    if n_returning < _RETURNING:
-        times = once["timestamp"]
-        raise ValueError(
-            f"{dataset.name} must have at least {_RETURNING} users with interactions "
-            f"both before and after a cut in time, by which chapters split; got "
-            f"{n_returning}, and {times.nunique():,} different times from "
-            f"{_date(times.min())} to {_date(times.max())}"
-        )
-
-
-def _returning(once: pd.DataFrame, n_users: int) -> int:
-    """Users tested by a split in time, or by the split of its past that tunes it."""
-    try:
-        now = future_test(once, n_users)
-        earlier = future_test(now.train, n_users)
-    except ValueError:
-        return 0
-    tested = [np.count_nonzero(np.diff(x.wanted.indptr)) for x in (now, earlier)]
-    return int(min(tested))
-
-
-def _date(seconds: int) -> str:
-    return str(pd.Timestamp(seconds, unit="s"))

@@ -29,7 +29,7 @@ from recsys_lib.models.hybrid import ContentModel, place_cold_items
 from recsys_lib.models.neighbours import fit_popularity
 from recsys_lib.ranking.index import build_index
 from recsys_lib.ranking.top_n import top_n
-from recsys_lib.serving.item_filter import item_fields
+from recsys_lib.serving.item_filter import ItemFields, item_fields
 from recsys_lib.serving.recommender import Recommender
 from recsys_lib.serving.service import create_app
 from recsys_lib.serving.web_server import check_address, serve
@@ -136,9 +136,6 @@ def _recommender(
     data: Dataset, encoder: TextEncoder, vectors: Float32Array, model: HistoryModel
 ) -> Recommender:
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
-    years: list[list[int]] = [
-        [] if pd.isna(year) else [int(year)] for year in data.items["year"]
-    ]
     return Recommender(
         [str(item) for item in data.items["item_id"]],
         encoder,
@@ -146,8 +143,21 @@ def _recommender(
         model,
         fit_popularity(seen),
         titles=[str(title) for title in data.items["title"]],
-        fields=item_fields({"genre": list(data.items["genres"]), "year": years}),
+        fields=metadata_fields(data),
     )
+
+
+def metadata_fields(data: Dataset) -> ItemFields:
+    """What requests may filter by: genres of films or tags of other items, and years.
+
+    Args:
+        data: Without a single year, there is no such field.
+    """
+    years: list[list[int]] = [
+        [] if pd.isna(year) else [int(year)] for year in data.items["year"]
+    ]
+    tags = {"genre" if data.noun == "film" else "tag": list(data.items["genres"])}
+    return item_fields(tags | ({"year": years} if any(years) else {}))
 
 
 def main() -> None:
@@ -207,6 +217,7 @@ def _app(given: argparse.Namespace) -> FastAPI:
     fit = fit_histories(data, read.vectors)
     print(f"histories: {fit.how}")
     recommender = _recommender(data, encoder, read.vectors, fit.model)
+    print(f"filters: {_described(recommender.fields)}")
     app = create_app(
         recommender,
         # under load, one forward pass per core is faster than all cores on each pass
@@ -219,6 +230,15 @@ def _app(given: argparse.Namespace) -> FastAPI:
     )
     gc.freeze()  # keeps garbage collection from searching the model and the data
     return app
+
+
+def _described(fields: ItemFields) -> str:
+    """The fields that a filter may name, with an example of their values."""
+    return ", ".join(
+        f"{name} ({len(codes):,} values, such as {next(iter(codes))!r})"
+        for name, codes in fields.codes.items()
+        if codes
+    )
 
 
 def _whence(done: str, seconds: float, *, is_new: bool) -> str:

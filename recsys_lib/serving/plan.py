@@ -379,14 +379,14 @@ def _text(said: Mapping[str, Any]) -> str:
     note = {
         "search": "Quality was measured on the book's garments. The scan of counted "
         "words was not timed by size: that of the flat index stands for it.",
-        "texts": "Times and quality are those of chapter 5, on the reader's items if "
-        "the run names their data. Times grow as the flat scan of chapter 3 does. "
-        'A "-" was not recorded.',
+        "texts": "Times and quality are those of chapter 5, on "
+        f"{run['dataset'] or 'the reviews of a shop'}. Times grow as the flat scan of "
+        'chapter 3 does. A "-" was not recorded.',
     }.get(
         said["case"],
-        "Times were measured on the films; their growth with the items is that of the "
-        "indexes of chapter 3, for models without an index that of the flat scan. "
-        'A "-" was not recorded.',
+        f"Times were measured on {run['dataset'] or 'MovieLens'}; their growth with "
+        "the items is that of the indexes of chapter 3, for models without an index "
+        'that of the flat scan. A "-" was not recorded.',
     )
     first = rows[0]
     answer = (

@@ -1,6 +1,7 @@
 """The reader's own data: read, refused, and run through the chapters that can."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,6 +32,7 @@ from recsys_lib.data.movielens import load_movielens
 from recsys_lib.data.own import lacks, liked_from, load_dataset, load_interactions
 
 ROOT = Path(__file__).resolve().parents[2]
+DAY = 86_400
 TOPICS = ["lamp shade light", "garden spade soil", "kettle tea cup", "wool yarn knit"]
 
 
@@ -47,7 +49,10 @@ def made(folder: Path, *, rated: bool = True) -> Path:
         drawn = rng.choice(240, 50, replace=False, p=weight / weight.sum())
         for t, item in enumerate(drawn):
             stars = rng.integers(1, 5) + (topic[item] == user % 4)
-            rows.append(f"c{user},p{item},{10**9 + 60 * t}" + f",{stars}" * rated)
+            rows.append(
+                f"c{user},p{item},{10**9 + 60 * t + DAY * (t // 5)}"
+                + f",{stars}" * rated
+            )
     (folder / "items.csv").write_text("\n".join(["item,text", *items]))
     (folder / "interactions.csv").write_text("\n".join(rows))
     return folder
@@ -91,6 +96,8 @@ def test_what_the_data_lack_is_known(shop: Path, tmp_path: Path) -> None:
         "labels",
         "movielens",
         "metadata",
+        "new-users",
+        "queries",
         "reviews",
     }
     ratings = own.interactions.rating
@@ -110,6 +117,9 @@ def test_no_user_comes_back_where_all_times_are_equal(shop: Path) -> None:
     each_once = own.interactions.assign(timestamp=own.interactions["user"] * 10**6)
     assert "times" in lacks(replace(own, interactions=each_once))
     assert "times" not in lacks(own)
+    one_sitting = own.interactions["timestamp"] % DAY
+    sat = own.interactions.assign(timestamp=one_sitting)
+    assert "times" in lacks(replace(own, interactions=sat))
 
 
 OWN = {
@@ -313,7 +323,11 @@ def test_options_are_checked_before_the_data(
     assert nouns(own) == {"noun": "lamp", "nouns": "lamps"}
     assert nouns(None) == {"noun": "film", "nouns": "films"}
     assert own is not None
-    assert 'read "lamp" for "film"' in note(own, [])
+    told = note(own, [])
+    assert "80 users, 240 lamps, 4,000 interactions" in told
+    assert "for MovieLens (an *item* is one of your lamps), and where" in told
+    monkeypatch.delenv("RECSYS_NOUN")
+    assert "written for MovieLens, and where" in note(Edition(load_dataset(shop)), [])
 
 
 def test_a_single_file_and_other_formats(shop: Path, tmp_path: Path) -> None:
@@ -363,6 +377,18 @@ def test_a_folder_without_data_or_with_too_little_is_refused(tmp_path: Path) -> 
         ValueError, match=r"at least 50 users with over 10 .*got 20 users with"
     ):
         load_dataset(folder)
+
+
+def test_a_large_set_that_is_too_sparse_is_refused_with_the_draw(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "LARGEST_ITEMS", 30)
+    with pytest.raises(
+        ValueError,
+        match=r"200 items with inter.*, in 30 of 240 items and \d+ of 80 users, as "
+        r"many as the book's tables hold; a denser part of the data may do",
+    ):
+        load_dataset(shop)
 
 
 def named_rows(own: Dataset) -> set[tuple[str, str, int]]:
@@ -512,6 +538,20 @@ def test_tags_of_the_chapters_name_known_needs() -> None:
         assert needs <= set(NEEDS), chapter.stem
 
 
+def test_pages_of_own_data_say_the_reader_s_noun() -> None:
+    lacking = frozenset({"movielens", "queries"})
+    texts = {"intro.md": (ROOT / "book/intro.md").read_text()}
+    for chapter in find_chapters(ROOT / "chapters"):
+        for place, text in Chapter(chapter.path, lacking).prose:
+            texts[f"{chapter.stem}, {place}"] = text
+    wrong = [
+        x for x, text in texts.items() if re.search(r"(?<![.\w])films?\b", text, re.I)
+    ]
+    assert not wrong
+    said = {x.partition(",")[0] for x, text in texts.items() if "`run.noun" in text}
+    assert len(said) >= 6
+
+
 def press(verb: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "book.pipeline", verb, "--profile", "smoke"]
     command += ["--dataset", str(folder), *options]
@@ -519,8 +559,11 @@ def press(verb: str, folder: Path, *options: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.book
-def test_the_book_is_made_of_clicks_without_ratings(tmp_path: Path) -> None:
+def test_the_book_is_made_of_clicks_without_ratings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = made(tmp_path / "made clicks", rated=False)
+    monkeypatch.setenv("RECSYS_NOUN", "garment")
     done = press("build", folder, "--build-folder", "_build/test")
     assert done.returncode == 0, done.stderr
     left_out = "made clicks: no chapter is left out"
@@ -533,6 +576,11 @@ def test_the_book_is_made_of_clicks_without_ratings(tmp_path: Path) -> None:
     assert NEEDS["movielens"] in pages["01_overview"]
     assert "Where it stands" in pages["ledger"]
     assert NEEDS["metadata"] in pages["02_foundations"]
+    for name in ("intro", *(x for x in pages if x[:2].isdigit())):
+        shown = re.findall(r"<(?:p|li|td|th|text|h\d)\b.*?</", pages[name], re.S)
+        wrong = [x for x in shown if re.search(r"\bfilms?\b", x)]
+        assert not wrong, name
+    assert re.search(r"240.{0,80}\n?.{0,80}garments", pages["01_overview"], re.S)
     results = Results.load(built / "results")
     assert results.get("ch1.ndcg_ease.low") > results.get("ch1.ndcg_random")
     assert results.get("ch4.taste_ease") is None

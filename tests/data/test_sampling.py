@@ -117,3 +117,29 @@ def test_numbers_out_of_range():
     for n in (0, 3):
         with pytest.raises(ValueError, match=r"n_items must lie in \[1, 2\]; got"):
             sample_items(made([(0, 0, 0)], 2), n, rng=np.random.default_rng(0))
+
+
+def sparse_shop():
+    """60 users with 30 of 50 items each, and 5,000 with one of 100 popular items."""
+    rng = np.random.default_rng(0)
+    rows = [(u, i) for u in range(60) for i in 100 + rng.permutation(50)[:30]]
+    rows += [(60 + n, n % 100) for n in range(5000)]
+    log = np.column_stack([rows, rng.permutation(len(rows))])
+    return made(log, 150, n_users=5060)
+
+
+def test_users_with_many_items_are_drawn_first_where_no_other_draw_keeps_them():
+    cut = fit_to(sparse_shop(), n_items=30, n_users=100)
+    assert cut.items.item_id.between(100, 149).sum() > 20
+    assert (cut.interactions.groupby("user").item.nunique() > 10).sum() >= 30
+    assert (
+        "100 of 5,060 users drawn, those with most interactions; 30 of 150 items"
+        in (cut.understood)
+    )
+
+
+def test_where_no_draw_is_enough_the_best_is_taken():
+    rows = [(u, 20 * u + n, n) for u in range(40) for n in range(20)]
+    cut = fit_to(made(rows, 800, n_users=40), n_items=80, n_users=40)
+    assert len(cut.items) == 80
+    assert len(cut.interactions) == 80

@@ -11,6 +11,8 @@ from recsys_lib.data.splits import (
     cold_item_split,
     future_test,
     hold_out_items,
+    new_users,
+    returning_users,
     stratified_split,
     temporal_split,
 )
@@ -165,6 +167,21 @@ def test_the_future_of_movielens_is_later_and_of_known_users_and_items(movielens
     assert (np.diff(test.first.indptr) > 0).sum() == len(users)
     cut = once.drop(test.train.index)["timestamp"].min()
     assert test.train["timestamp"].max() < cut
+
+
+def test_users_around_a_cut_of_a_hand_worked_log():
+    early = [(0, 5, 0), (1, 5, 10), (2, 6, 20), (3, 6, 30)]
+    late = [(0, 5, 9_000), (1, 5, 40), (2, 7, 9_000), (4, 5, 50), (5, 7, 60)]
+    log = log_of(early + late)  # item 7 is new at the cut, and user 3 stays away
+    assert returning_users(log, 4 / 9) == 2
+    assert returning_users(log, 4 / 9, pause_s=3600) == 1
+    assert new_users(log, 4 / 9) == 1
+    again = log_of([*early, *late, (1, 6, 90_000)])
+    assert returning_users(again, 0.4, pause_s=3600) == 2
+    at_once = log.assign(timestamp=7)
+    assert returning_users(at_once, 0.5) == new_users(at_once, 0.5) == 0
+    with pytest.raises(ValueError, match=r"share must lie in \(0, 1\); got 1"):
+        new_users(log, 1)
 
 
 def test_a_future_without_known_users_is_refused():

@@ -240,7 +240,7 @@ def test_data_and_models_make_one_edition(tiny_folder: Path, tmp_path: Path) -> 
     both = Edition(load_movielens(), (model,))
     assert both.name == f"ml-100k-with-{tiny_folder.name}"
     assert set(both.names) == {"dataset", "models"}
-    assert both.lacks == {"labels", "movielens", "reviews"}
+    assert both.lacks == {"labels", "movielens", "queries", "reviews"}
     told = note(both, [])
     assert f"on your data: ml-100k and your model: {tiny_folder.name}" in told
     with pytest.raises(BookError, match="DATASET, MODELS: left out: chapter 1 takes"):

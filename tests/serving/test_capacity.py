@@ -200,6 +200,16 @@ def test_the_readers_texts_are_planned_from_chapter_5(results, capsys):
     assert found["counted words + vote"] is True
     assert command(results, case="texts") in (0, 1)
     assert "R@10 of items by a text" in capsys.readouterr().out
+    command(results, case="history")
+    assert "Times were measured on MovieLens; their" in capsys.readouterr().out
+    run = json.loads((results / "run.json").read_text())
+    (results / "run.json").write_text(json.dumps(run | {"dataset": "my shop"}))
+    for case, said in {
+        "texts": "chapter 5, on my",
+        "history": "measured on my",
+    }.items():
+        command(results, case=case)
+        assert f"{said} shop" in capsys.readouterr().out
 
 
 def test_a_table_of_pairs_does_not_fit(results, capsys):

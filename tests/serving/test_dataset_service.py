@@ -82,6 +82,7 @@ def test_it_says_what_it_serves_and_reads_texts_once(
     assert " on torch in float32\n" in first
     assert "vectors: 12 texts, encoded now in " in first
     assert "histories: EASE, fitted now in " in first
+    assert "\nfilters: tag (2 values, such as '0')\n" in first
     assert "vectors: 12 texts, from the cache (encoded in " in second
     assert "histories: EASE, from the cache (fitted in " in second
     assert "the 2 items without interactions, placed by their texts" in second
@@ -95,6 +96,12 @@ def test_answers_have_the_reader_s_ids_and_titles(
     assert set(found["items"]) <= {"de4", "de6", "de8", "de10"}
     assert found["titles"] == [f"desk lamp {item[2:]}" for item in found["items"]]
     assert len(ask(service, text="a desk lamp", k=2)["titles"]) == 2
+    of_garden = ask(service, text="a desk lamp", k=3, filter={"tag": "1"})
+    assert all(title.startswith("garden") for title in of_garden["titles"])
+    assert len(of_garden["items"]) == 3
+    with pytest.raises(HTTPError) as refused:
+        ask(service, text="a desk lamp", filter={"genre": "1"})
+    assert "must be one of tag, exclude" in refused.value.read().decode()
 
 
 def test_an_unknown_item_is_flagged_and_a_history_of_them_refused(

@@ -259,17 +259,26 @@ def summary(found: Iterable[Compared]) -> str:
 
 
 def print_comparison(
-    build: Path, folder: Path, claims: Path, *, name: str = "", every: bool = False
+    results: Path, folder: Path, claims: Path, *, name: str = "", every: bool = False
 ) -> None:
     """Print this run compared with a recorded one: verdicts first, then records.
+
+    Args:
+        results: Folder of this run's results.
+        folder: Of the recorded runs.
+        claims: `claims.yml`.
+        name: Of a recorded run; by default that of the most similar machine.
+        every: Whether to print a line for each record.
 
     Raises:
         BookError: If this run or the recorded one does not exist.
     """
-    here = _load(build / "results")
+    here = _load(results)
     chosen, there = choose_recorded(here, folder, name)
     date_there = there.facts.get("date", "no date")
     print(f"This run compared with {chosen}, recorded on {date_there}.")
+    if own := _own(here, there):
+        print(f"  {own}")
     for line in differences(here, there) or ["the same machine, versions and code"]:
         print(f"  {line}")
     apart = differing_verdicts(load_claims(claims), here, there)
@@ -279,6 +288,19 @@ def print_comparison(
         *report(compare(here, there), every=every),
     ]:
         print(line)
+
+
+def _own(here: Results, there: Results) -> str:
+    """Which data and models differ, and what this means; empty if none does."""
+    names = {"dataset": "the book's data", "models": "the book's model"}
+    pairs = [
+        f"{here.facts.get(key) or own} here, {there.facts.get(key) or own} there"
+        for key, own in names.items()
+        if (here.facts.get(key) or "") != (there.facts.get(key) or "")
+    ]
+    if not pairs:
+        return ""
+    return f"{'; '.join(pairs)}: a quality outside is another result, not a fault"
 
 
 def machine_line(run: Results) -> str:

@@ -238,7 +238,7 @@ def described(own: Dataset) -> str:
     """What was read of the reader's data, and what the book uses of it."""
     read = f" Read: {own.understood}." if own.understood else ""
     return (
-        f"{own.n_users:,} users, {own.n_items:,} items, "
+        f"{own.n_users:,} users, {own.n_items:,} {own.nouns}, "
         f"{len(own.interactions):,} interactions.{read}"
     )
 
@@ -269,7 +269,8 @@ def _prompts(found: Description) -> str:
 
 def _written_for(edition: Edition) -> str:
     noun = edition.data.noun if edition.data else ""
-    parts = [f'MovieLens: read "{noun}" for "film"'] if noun else []
+    known = f" (an *item* is one of your {edition.data.nouns})" if edition.data else ""
+    parts = [f"MovieLens{known if noun != 'item' else ''}"] if edition.data else []
     first = edition.models[0].name if edition.models else ""
     parts += [f'all-MiniLM-L6-v2: read "{first}" for it'] if first else []
     return ", and for ".join(parts)
