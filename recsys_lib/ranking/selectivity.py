@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -98,22 +98,26 @@ def measure_filters(
         1, have no filter; their ratio shows what is noise.
     """
     rng = np.random.default_rng(seed)
-    found: dict[tuple[str, str, float], list[tuple[float, float]]] = {}
+    whole = [("none", 1.0), ("again", 1.0)]
+    kinds = [*whole, *product(get_args(FilterKind), shares)]
+    found: dict[tuple[str, str, float], list[tuple[float, float]]] = {
+        (name, *key): [] for name in searches for key in kinds
+    }
     for query in [queries[0], *queries]:  # the first is searched once to warm up
         masks = filter_masks(query, vectors, shares, rng=rng)
-        tried = {("none", 1.0): None, ("again", 1.0): None, **masks}
+        tried = dict.fromkeys(whole) | masks
         scores = vectors @ query
         exact = {
             key: _best(scores if mask is None else np.where(mask, scores, -np.inf), k)
             for key, mask in tried.items()
         }
-        turns = [*product(searches, tried)]
+        turns = [*product(searches, kinds)]
         for name, key in (turns[i] for i in rng.permutation(len(turns))):
             began = clock()
             items = searches[name](query[None], tried[key])
             ms = 1e3 * (clock() - began)
             recall = float(overlap(exact[key], items)[0])
-            found.setdefault((name, *key), []).append((recall, ms))
+            found[name, *key].append((recall, ms))
     columns = {key: np.array(rows[1:]).T for key, rows in found.items()}
     return {key: Filtered(recall, ms) for key, (recall, ms) in columns.items()}
 
