@@ -280,13 +280,13 @@ def test_vectors_are_unit_and_repeatable():
     assert drawn.dtype == np.float32
 
 
-def test_filters_allow_their_share_and_the_far_ones_leave_out_the_neighbours():
+def test_filters_allow_their_share_and_correlated_ones_leave_out_the_neighbours():
     drawn = vectors.synthetic(2002, seed=1)
     queries, table = drawn[:2], drawn[2:]
     masks = filters.masks_of(queries, table)
     assert masks.mean(axis=3)[..., 0].tolist() == [list(filters.SHARES)] * 2
     nearest = np.argmax(queries @ table.T, axis=1)
-    far = filters.FILTERS.index("far")
+    far = filters.FILTERS.index("correlated")
     assert not masks[far, 1:, [0, 1], nearest].any()
     best = filters.nearest_allowed(queries, table, masks)
     for f, s, i in np.ndindex(best.shape[:3]):

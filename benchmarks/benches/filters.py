@@ -1,12 +1,13 @@
 """200,000 vectors, some of them allowed: recall and time against selectivity.
 
-The allowed items are drawn at random, or are those farthest from the mean of the
-query's neighbours: a shortlist of the query's own cluster then holds none of them.
+The allowed items are drawn at random, or are correlated with the query: those farthest
+from its neighbours, so that a shortlist of its own cluster holds none of them.
 """
 
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from benchmarks.peers import FOLDER, Child, interleave, start_own
 from benchmarks.report import Row
 from recsys_lib.latency.timing import ratio
 from recsys_lib.metrics.intervals import bootstrap_interval
+from recsys_lib.ranking.selectivity import FilterKind, filter_masks
 
 SHARES = (1.0, 0.99, 0.5, 0.1, 0.05, 0.01, 0.001)
-FILTERS = ("random", "far")
-N_NEIGHBOURS = 50  # whose mean stands for the query's cluster
+FILTERS = get_args(FilterKind)
 LEAST_SHARE_TIMED, AT_MOST_UNFILTERED = 0.01, 2.0
 
 
@@ -51,16 +52,12 @@ def masks_of(
 ) -> npt.NDArray[np.bool_]:
     """Masks (filters, shares, n_queries, n_items) of allowed items."""
     rng = np.random.default_rng(0)
-    n_items = len(table)
-    masks = np.zeros((len(FILTERS), len(SHARES), len(queries), n_items), np.bool_)
+    shape = len(FILTERS), len(SHARES), len(queries), len(table)
+    masks = np.zeros(shape, np.bool_)
     for i, query in enumerate(queries):
-        near = np.argpartition(-(table @ query), N_NEIGHBOURS)[:N_NEIGHBOURS]
-        orders = {
-            "random": rng.permutation(n_items),
-            "far": np.argsort(table @ table[near].mean(axis=0)),
-        }
+        drawn = filter_masks(query, table, SHARES, rng=rng)
         for (f, name), (s, share) in product(enumerate(FILTERS), enumerate(SHARES)):
-            masks[f, s, i, orders[name][: int(share * n_items)]] = True
+            masks[f, s, i] = drawn[name, share]
     return masks
 
 

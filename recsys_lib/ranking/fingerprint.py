@@ -9,7 +9,12 @@ from typing import Self
 
 from recsys_lib.arrays import Float32Array
 
-MEAN_COSINE, LEAST_COSINE = 0.99, 0.95  # int8 of one model reaches both
+# Of all-MiniLM-L6-v2 to its float32, mean and least: bfloat16 1.000 and 1.000, int8
+# calibrated with 200 reviews .993 and .978, with 64 beginnings of them .989 and .971,
+# with 64 queries of ten words .981 and .957, with 16 beginnings .974 and .941: too few.
+# Others: a prompt before queries .964 and .889, half of the length .990 and .910, CLS
+# pooling .555 and .446.
+MEAN_COSINE, LEAST_COSINE = 0.97, 0.95
 
 
 class OtherEncoder(ValueError):
@@ -49,7 +54,8 @@ class Fingerprint:
         """Whether vectors of both may be compared.
 
         They may if the settings that both say are equal, and the probes have a mean
-        cosine of .99 or more, each .95: as one model does in another precision.
+        cosine of .97 or more, each .95: as one model does in another precision, in int8
+        if some dozens of texts calibrated it.
         """
         if self.digest == other.digest:
             return True

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cachetools import LRUCache
 
+from recsys_lib.data.film_queries import load_film_queries
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.fingerprint import fingerprint_of
 from recsys_lib.embeddings.recipe import Prompts
@@ -30,6 +31,14 @@ def loaded():
 )
 def test_engine_and_precision_make_no_other_encoder(loaded, options):
     fingerprint_of(load_encoder(**options)).check(loaded[1])
+
+
+def test_int8_is_the_same_encoder_if_it_is_calibrated_with_enough_texts(loaded):
+    few = load_film_queries().english.tolist()
+    int8 = load_encoder(engine="openvino", precision="int8", calibration=few[:64])
+    cosines = (fingerprint_of(int8).probes * loaded[1].probes).sum(axis=1)
+    assert cosines.min() < 0.999  # it is another precision
+    loaded[1].check(fingerprint_of(int8))
 
 
 def test_behind_a_cache_it_is_the_same_encoder(loaded):
