@@ -385,6 +385,13 @@ def test_servers_are_measured_and_one_that_does_not_start_says_why(
     assert rows["p50 at 20 requests/s, own"].value.value > 0
 
 
+def test_a_server_says_where_it_listens_and_ends_when_it_is_told_to():
+    script = "from benchmarks.children.worker import stay_at; stay_at('http://a:1')"
+    with service.running_service([sys.executable, "-c", script]) as child:
+        assert child.url == "http://a:1"
+    assert not psutil.pid_exists(child.pid)
+
+
 def test_servers_are_compared_as_ours_over_theirs_in_rate_and_theirs_in_time():
     measured = {
         "own": np.array([[300.0, 310.0], [2.0, 2.0], [4.0, 4.0]]),

@@ -1,7 +1,8 @@
 """Our service in replicas of Ray Serve, one for each core."""
 
-import signal
+from fastapi import FastAPI
 
+from benchmarks.children.worker import stay_at
 from recsys_lib.data.movielens import load_movielens
 from recsys_lib.embeddings.encoder import calibration_sample, load_encoder
 from recsys_lib.machine import usable_cores
@@ -10,7 +11,7 @@ from recsys_lib.serving.movielens import movielens_recommender
 from recsys_lib.serving.service import create_app
 
 
-def make_app() -> object:
+def make_app() -> FastAPI:
     """The app that the service without Ray serves, with one worker."""
     texts = load_movielens().items["text"].tolist()
     encoder = load_encoder(n_threads=1, calibration=calibration_sample(texts))
@@ -19,14 +20,8 @@ def make_app() -> object:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    stop = {signal.SIGTERM}
-    with (
-        ray_started(),
-        serve_replicas(make_app, n_replicas=usable_cores()) as url,
-    ):
-        signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-        print(f"listening on {url}", flush=True)
-        signal.sigwait(stop)
+    with ray_started(), serve_replicas(make_app, n_replicas=usable_cores()) as url:
+        stay_at(url)
 
 
 if __name__ == "__main__":

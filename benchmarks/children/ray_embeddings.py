@@ -6,7 +6,6 @@ request.
 
 import base64
 import os
-import signal
 import socket
 from typing import Any
 
@@ -15,6 +14,7 @@ from ray import serve
 from starlette.requests import Request
 
 from benchmarks.children.peer_worker import load_model
+from benchmarks.children.worker import stay_at
 
 CORES = len(os.sched_getaffinity(0))
 MOST = 512  # requests at a replica, as in ours
@@ -43,15 +43,12 @@ class Embeddings:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    stop = {signal.SIGTERM}
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     ray.init("local", include_dashboard=False, num_cpus=max(4, CORES))
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Embeddings.bind())
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    print(f"listening on http://127.0.0.1:{port}", flush=True)
-    signal.sigwait(stop)
+    stay_at(f"http://127.0.0.1:{port}")
     serve.shutdown()
     ray.shutdown()
 
