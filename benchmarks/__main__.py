@@ -10,7 +10,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.benches import catalogue, filters, gpu, request, service, vectors
+from benchmarks.benches import (
+    catalogue,
+    filters,
+    gpu,
+    request,
+    servers,
+    service,
+    vectors,
+)
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, MODEL, NotRun
 from benchmarks.report import Row, markdown, not_run, write
@@ -24,6 +32,7 @@ BENCHES: dict[str, Callable[..., list[Row]]] = {
     "vectors": vectors.run,
     "filters": filters.run,
     "service": service.run,
+    "servers": servers.run,
     "gpu": gpu.run,
 }
 

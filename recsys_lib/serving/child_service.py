@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 _LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)
 _LAST_CHARACTERS = 2000  # of the log that an error shows
@@ -36,6 +37,7 @@ def running_service(
     log: Path | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    health: str = "",
     start_s: float = 120.0,
     stop_s: float = 40.0,
 ) -> Iterator[ChildService]:
@@ -46,6 +48,8 @@ def running_service(
         log: File for its output; None for a temporary one.
         env: Its environment variables; None for those of this process.
         cwd: Its working folder; None for that of this process.
+        health: For a program that prints no such line, "http://host:port/path" that it
+            answers as soon as it serves; "" for one that prints it.
         start_s: Longest time in seconds until it listens.
         stop_s: Seconds from SIGTERM to SIGKILL; longer than the service drains.
 
@@ -70,7 +74,8 @@ def running_service(
                 cwd=cwd,
             )
         try:
-            yield ChildService(_address(process, log, start_s), process.pid)
+            url = _wait_for_address(process, log, health, start_s)
+            yield ChildService(url, process.pid)
         except ServiceFailed:
             raise
         except Exception as error:  # perhaps because the service has ended
@@ -82,15 +87,29 @@ def running_service(
             _stop(process, stop_s)
 
 
-def _address(process: subprocess.Popen[bytes], log: Path, start_s: float) -> str:
-    """Wait for the line that names the address."""
+def _wait_for_address(
+    process: subprocess.Popen[bytes], log: Path, health: str, start_s: float
+) -> str:
+    """Wait until the service says, or shows, that it listens."""
     until = time.monotonic() + start_s
-    while not (found := _LISTENING.search(log.read_text())):
+    while not (url := _address(log, health)):
         _check_alive(process, log)
         if time.monotonic() > until:
             raise _failed(f"did not listen within {start_s:g} s", log)
         time.sleep(0.02)
-    return found[1]
+    return url
+
+
+def _address(log: Path, health: str) -> str:
+    """The address that the log names or that answers; "" if there is none yet."""
+    if not health:
+        found = _LISTENING.search(log.read_text())
+        return found[1] if found else ""
+    try:
+        urlopen(health, timeout=5).close()
+    except OSError:  # nobody listens, or an error such as 503 while it loads
+        return ""
+    return health[: health.index("/", len("http://"))]
 
 
 def _check_alive(

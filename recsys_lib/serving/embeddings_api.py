@@ -1,4 +1,4 @@
-"""``/v1/embeddings`` as OpenAI's clients expect it, over the service's encoder.
+"""``/v1/embeddings`` and ``/v1/models`` as OpenAI's clients expect them.
 
 Answers and errors have the documented shape. Texts are encoded without a role, since a
 request names none, and any model name is accepted: the answer names the one served.
@@ -75,7 +75,7 @@ def add_embeddings(
     model: str,
     read_body: Callable[[Request], Awaitable[bytes]],
 ) -> None:
-    """Offer ``/v1/embeddings``.
+    """Offer ``/v1/embeddings``, and ``/v1/models`` with the name of its model.
 
     Args:
         app: Of the service.
@@ -98,6 +98,13 @@ def add_embeddings(
         except ValidationError as error:
             return _error(422, *_fault(error))
         return await _answer(query, batcher, model)
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        """List the one model, in the shape of OpenAI's API."""
+        named = {"id": model, "object": "model", "created": 0, "owned_by": "recsys_lib"}
+        listed = to_json({"object": "list", "data": [named]})
+        return Response(listed, media_type="application/json")
 
 
 async def _answer(query: EmbeddingsQuery, batcher: Embedder, model: str) -> Response:

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import sys
 import time
 from urllib.request import urlopen
@@ -65,6 +66,31 @@ def test_one_that_cannot_start_fails_with_its_log():
         running_service(python("raise ValueError('no such model')")),
     ):
         pytest.fail("it must not get here")
+
+
+LATE = """
+class Late(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Late.asked += 1
+        self.send_response(200 if Late.asked > 2 else 503)
+        self.end_headers()
+        self.wfile.write(str(Late.asked).encode())
+    def log_message(self, *_): ...
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Late)
+server.serve_forever()
+"""
+
+
+def test_one_that_prints_no_address_is_asked_until_it_serves():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [*python(LISTEN, LATE), str(port)]
+    with running_service(command, health=f"{address}/health") as service:
+        assert service.url == address
+        with urlopen(address) as answer:
+            assert answer.read() == b"4"  # two were refused, the third was its health
 
 
 def test_one_that_says_nothing_is_named_so():

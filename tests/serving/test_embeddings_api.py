@@ -81,6 +81,13 @@ def test_fewer_dimensions_are_the_first_at_length_1(client):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_the_one_model_is_listed(client):
+    listed = client.get("/v1/models").json()
+    assert listed["object"] == "list"
+    assert [x["id"] for x in listed["data"]] == ["ours"]
+    assert ask(client, input="a").json()["model"] == "ours"
+
+
 def test_usage_counts_the_tokens_that_are_read(tiny):
     with TestClient(app_of(tiny)) as client:
         said = ask(client, input=["a film", "a film", "a " * 100]).json()["usage"]
@@ -169,6 +176,7 @@ def test_openais_client_reads_vectors_and_errors(address):
         expected = Hashing().encode(["a"])[0]
         np.testing.assert_allclose(found.data[0].embedding, expected, atol=1e-7)
         assert found.model == "ours"
+        assert [x.id for x in client.models.list()] == ["ours"]
         plain = client.embeddings.create(
             model="m", input="a", encoding_format="float", dimensions=4
         )
