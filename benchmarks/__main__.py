@@ -10,7 +10,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.benches import catalogue, filters, gpu, request, service, vectors
+from benchmarks.benches import (
+    catalogue,
+    engines,
+    filters,
+    gpu,
+    request,
+    service,
+    vectors,
+)
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, MODEL, NotRun
 from benchmarks.report import Row, markdown, not_run, write
@@ -20,6 +28,7 @@ from recsys_lib.machine import describe_machine
 
 BENCHES: dict[str, Callable[..., list[Row]]] = {
     "request": request.run,
+    "engines": engines.run,
     "catalogue": catalogue.run,
     "vectors": vectors.run,
     "filters": filters.run,
