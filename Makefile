@@ -26,6 +26,7 @@ SINCE ?= HEAD
 PINS ?=
 # The versions to install; LOCK=/dev/null takes the newest that pyproject.toml allows.
 LOCK ?= requirements.lock
+GPU_LOCK := $(LOCK:.lock=-gpu.lock)
 export REPOSITORY ?=
 CASE ?=
 JSON ?=
@@ -68,7 +69,8 @@ help:
 	@echo "make record NAME=...  keep this run in book/results"
 	@echo "make test   every test, the smoke book included; the same each time"
 	@echo "make fuzz   property tests on fresh examples, ten times as many"
-	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose"
+	@echo "make check  ruff, mypy, imports downward, spelling, numerals in prose, and whether"
+	@echo "            the GPU set (requirements-gpu.lock) resolves; it downloads no wheel"
 	@echo "make translate  write what is missing or stale in book/locale/zh_CN"
 	@echo "make bench  side by side with peers, ratios in one run   BENCH=\"--quick\""
 	@echo "make plan   what to build for a latency objective   P99_MS=20 ITEMS=1000000"
@@ -84,13 +86,14 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml requirements.lock requirements-gpu.lock
 	@test -x $(PY) || $(PYTHON) -m venv "$(ENV)"
 	@$(PY) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	    { $(PY) --version; echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(ENV); the first time takes some minutes."
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
-	    { $(PY) -m pip install -c $(LOCK) -e ".[book,dev,$$faiss]"; \
+	    { $(PY) -m pip install -c $(LOCK) -c $(GPU_LOCK) \
+	        -e ".[book,dev,$$faiss]"; \
 	    echo $$? >"$(ENV)/.pip-status"; } | grep --line-buffered -v "already satisfied"; \
 	    exit $$(cat "$(ENV)/.pip-status")
 	@$(PY) -m pip check
@@ -149,6 +152,7 @@ check: $(READY)
 	@if command -v actionlint >/dev/null; then actionlint; else \
 	    echo "No actionlint: of the workflows, only their tests."; fi
 	$(PY) -m book.pipeline check
+	@$(PY) -m book.pipeline.doctor.gpu_set
 
 # The labels of figures are those of the last build.
 translate: $(READY)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.benches import (
     catalogue,
+    engines,
     filters,
     gpu,
     request,
@@ -28,6 +29,7 @@ from recsys_lib.machine import describe_machine
 
 BENCHES: dict[str, Callable[..., list[Row]]] = {
     "request": request.run,
+    "engines": engines.run,
     "catalogue": catalogue.run,
     "vectors": vectors.run,
     "filters": filters.run,

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import peers
 from benchmarks.benches import (
     catalogue,
+    engines,
     filters,
     request,
     servers,
@@ -418,3 +419,32 @@ def test_the_command_lines_name_the_model_and_a_port_of_their_own(
     assert (started[0].cwd / "config.json").exists()
     assert servers.MODEL_NAME in started[0].command
     assert [one.comparable for one in started] == [True, False]
+
+
+class Found:
+    """An encoder of ten reviews and two sentences, `right` of which find theirs."""
+
+    def __init__(self, right):
+        described = np.repeat(np.eye(3, dtype=np.float32)[:2], 5, axis=0)
+        asking = described[[0, 5]] if right == 2 else described[[0, 0]]
+        self.vectors = np.concatenate([described, asking])
+
+    def ask(self, operation, *, save, texts):
+        np.save(save, self.vectors)
+
+
+def test_engines_are_compared_by_garments_found_and_by_cosine(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "FOLDER", tmp_path)
+    monkeypatch.setattr(engines, "K", 1)
+    children = {"a float32": Found(2), "b int8": Found(1)}
+    recall, change = engines.quality_rows(children, ["text"] * 12, np.array([0, 1]))
+    assert recall.value.value == 1
+    assert change.value.value == -0.5
+    assert change.note.endswith(f"{11 / 12:.5f}")
+
+
+def test_the_sentences_of_engines_ask_for_garments_by_other_reviews():
+    texts, garments = engines.sentences(3)
+    assert len(texts) == 3 * 5 + len(garments)
+    assert garments.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert not {*texts[:15]} & {*texts[15:]}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,27 @@ def test_two_faiss_or_none_is_a_fault(
     (found,) = inside._check_faiss()
     assert found.state == FAULT
     assert "pip uninstall" in found.do
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "driver", "note"),
+    [
+        ("faiss-cpu", 0, None, ""),
+        ("faiss-cpu", 0, "nvidia-smi", "requirements-gpu.lock"),
+        ("faiss-gpu", 0, "nvidia-smi", "driver"),
+        ("faiss-gpu", 1, "nvidia-smi", ""),
+    ],
+)
+def test_the_doctor_says_why_an_index_is_not_on_the_gpu(
+    kind: str, gpus: int, driver: str, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faiss = SimpleNamespace(get_num_gpus=lambda: gpus)
+    monkeypatch.setattr(inside, "_installed", lambda: {kind: "1"})
+    monkeypatch.setattr(inside, "import_module", lambda name: faiss)
+    monkeypatch.setattr(inside.shutil, "which", lambda name: driver)
+    (found,) = inside._check_faiss()
+    assert found.state == (NOTE if note else OK)
+    assert note in found.do
 
 
 def test_data_with_another_hash_are_a_fault_and_missing_data_a_note(

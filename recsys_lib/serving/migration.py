@@ -39,6 +39,7 @@ class Migration:
         folder: Of the batches and, at the end, of the index; made if needed. Batches of
             other texts, or of another encoder, are not used.
         kind: As of `build_index`.
+        device: Of the index, as of `build_index`.
         batch_size: Items of a batch, which is what a kill may lose.
         name: Of the encoder's model, for messages.
 
@@ -50,6 +51,7 @@ class Migration:
     encoder: TextEncoder
     folder: Path
     kind: Kind = "flat"
+    device: str = "cpu"
     batch_size: int = 256
     name: str = ""
 
@@ -70,7 +72,7 @@ class Migration:
         home = self._home(by)
         complete = home / "index"
         if complete.exists():
-            return load_index(complete)
+            return load_index(complete, device=self.device)
         starts = range(0, len(self.texts), self.batch_size)
         parts = []
         for number, start in enumerate(starts):
@@ -79,7 +81,7 @@ class Migration:
             batch = self.texts[start : start + self.batch_size]
             parts.append(self._batch(home / f"{number:06}.npy", batch))
         vectors = np.concatenate([np.empty((0, self.encoder.dim), np.float32), *parts])
-        index = build_index(vectors, kind=self.kind, filled_by=by)
+        index = build_index(vectors, kind=self.kind, device=self.device, filled_by=by)
         index.save(complete)
         return index
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_lib.ranking.faiss_store import _sign_bits, faiss
+from recsys_lib.ranking.faiss_store import _sign_bits, faiss, index_device
 from recsys_lib.ranking.index import build_index, load_index
 from recsys_lib.ranking.similarity import normalize
 from recsys_lib.ranking.top_n import top_n
@@ -264,6 +264,19 @@ def test_a_gpu_copy_follows_every_change(monkeypatch):
     assert set(copies) == {1}
     with pytest.raises(ValueError, match="one of faiss's 2 GPUs; got 'cuda:2'"):
         build_index([[1.0]], device="cuda:2")
+
+
+def test_an_index_is_on_the_device_of_the_models_where_faiss_can_have_it(monkeypatch):
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    assert index_device("cuda") == "cuda"
+    assert index_device("cpu") == "cpu"
+    assert index_device("cuda", kind="hnsw") == "cpu"
+    assert index_device("cuda:1") == "cpu"
+    monkeypatch.delattr(faiss, "StandardGpuResources")
+    assert index_device("cuda") == "cpu"
+    with pytest.raises(ValueError, match="got 'tpu'"):
+        index_device("tpu")
 
 
 def one():

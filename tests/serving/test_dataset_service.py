@@ -80,6 +80,7 @@ def test_it_says_what_it_serves_and_reads_texts_once(
     assert said in first
     assert f"model: {tiny_folder.name}, " in first
     assert " on torch in float32\n" in first
+    assert "index: on the CPU\n" in first
     assert "vectors: 12 texts, encoded now in " in first
     assert "histories: EASE, fitted now in " in first
     assert "\nfilters: tag (2 values, such as '0')\n" in first

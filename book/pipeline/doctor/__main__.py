@@ -238,7 +238,7 @@ def _check_environment(env: Path) -> Iterator[Finding]:
         return
     newer = [
         file
-        for file in ("pyproject.toml", "requirements.lock")
+        for file in ("pyproject.toml", "requirements.lock", "requirements-gpu.lock")
         if os.path.getmtime(file) > os.path.getmtime(env / READY)
     ]
     if newer:

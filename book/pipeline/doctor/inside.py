@@ -62,11 +62,26 @@ def _check_faiss() -> Iterator[Finding]:
             FAULT,
             f"faiss: {found}; exactly one must be installed",
             "pip uninstall faiss-cpu faiss-gpu, then pip install -c "
-            "requirements.lock faiss-cpu (or faiss-gpu).",
+            "requirements.lock -c requirements-gpu.lock faiss-cpu (or faiss-gpu).",
         )
         return
-    import_module("faiss")
-    yield Finding(OK, f"faiss: {kinds[0]} {_installed()[kinds[0]]}")
+    faiss = import_module("faiss")
+    what = f"faiss: {kinds[0]} {_installed()[kinds[0]]}"
+    if kinds == ["faiss-gpu"] and not faiss.get_num_gpus():
+        yield Finding(
+            NOTE,
+            f"{what} sees no GPU; the index is on the CPU",
+            "It needs a driver for CUDA 12.6 or newer.",
+        )
+    elif kinds == ["faiss-cpu"] and shutil.which("nvidia-smi"):
+        yield Finding(
+            NOTE,
+            f"{what}; the index is on the CPU",
+            "For the GPU: pip uninstall faiss-cpu, then pip install -c "
+            "requirements.lock -c requirements-gpu.lock faiss-gpu.",
+        )
+    else:
+        yield Finding(OK, what)
 
 
 def _check_engines() -> Iterator[Finding]:

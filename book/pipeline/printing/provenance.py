@@ -18,6 +18,7 @@ MACHINE = {
     "memory_gib": "memory, GiB",
     "gpu": "GPU",
     "device": "device of the models",
+    "index": "index on",
     "profile": "profile",
     "date": "recorded on",
 }
