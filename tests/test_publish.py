@@ -122,10 +122,11 @@ def test_all_forms_are_of_one_result(
     command = ["publish", "--profile", "smoke", "--device", "cpu"]
     assert main([*command, "--formats", formats]) == 0, capfd.readouterr().err
     shown = capfd.readouterr().out
-    assert "publish 1 of 4: ePub" in shown
+    assert "publish 1 of 6: book.epub" in shown
     folder = project / "_build/publish"
     made = json.loads((folder / "published.json").read_text())
-    assert set(made["files"]) >= {"book.epub", "notebooks.zip"}
+    files = {"book.epub", "book-zh.epub", "notebooks.zip", "notebooks-zh.zip"}
+    assert set(made["files"]) >= files
 
     page = (folder / "html/chapters/01_small.html").read_text()
     assert '<a href="../notebooks.zip">All notebooks</a>' in page
@@ -136,6 +137,15 @@ def test_all_forms_are_of_one_result(
         assert (
             target.startswith("https:") or (folder / "html/chapters" / target).exists()
         ), target
+
+    chinese = (folder / "html/zh/chapters/01_small.html").read_text()
+    assert '<a href="../notebooks-zh.zip">' in chinese
+    assert "o/r/blob/gh-pages/zh/notebooks/01_small.ipynb" in chinese
+    assert "notebooks.zip" not in chinese
+    with zipfile.ZipFile(folder / "book-zh.epub") as epub:
+        opf = epub.read("content.opf").decode()
+        assert f"{made['fingerprint']}:zh" in opf
+        assert "<dc:language>zh-CN</dc:language>" in opf
 
     with zipfile.ZipFile(folder / "book.epub") as epub:
         names = epub.namelist()
@@ -198,18 +208,19 @@ def run_from_zip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_sphinx_builds_the_staged_book(project: Path) -> None:  # noqa: F811
     """The way out of Jupyter Book 1, as JUPYTER_BOOK_2.md describes it."""
     assert main(["build", "--profile", "smoke", "--device", "cpu"]) == 0
-    staged, out = project / "_build/stage", project / "out"
     book = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", book, "config", "sphinx", str(staged)]
-    subprocess.run(command, check=True, capture_output=True)
     sphinx = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html"]
-    done = subprocess.run(
-        [*sphinx, str(staged), str(out)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    page = (out / "chapters/01_small.html").read_text()
-    assert "2.0 [1.0, 3.0]" in page
-    assert "The line rises." in page
+    for edition, tag in (("stage", "en"), ("stage-zh", "zh-CN")):
+        staged, out = project / "_build" / edition, project / "out" / edition
+        command = [sys.executable, "-c", book, "config", "sphinx", str(staged)]
+        subprocess.run(command, check=True, capture_output=True)
+        command = [*sphinx, str(staged), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        page = (out / "chapters/01_small.html").read_text()
+        assert f'lang="{tag}"' in page[:400]
+        assert "2.0 [1.0, 3.0]" in page
+        assert "The line rises." in page
 
 
 def test_the_first_cell_is_python_that_names_this_version() -> None:

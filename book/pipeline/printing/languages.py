@@ -52,7 +52,8 @@ def _add_links(
     context: Any,
     _doctree: nodes.document | None,
 ) -> None:
-    if page.startswith(_ONCE) or app.builder.name != "html":
+    others = app.config.html_context.get("editions", [])
+    if not others or page.startswith(_ONCE) or app.builder.name != "html":
         return
     here = app.config.language
     other, href = counterpart(page, here)

@@ -120,6 +120,8 @@ def check_links(stage: Path, root: Path) -> str:
 def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bool:
     """Print each edition whose staged pages have changed, side by side.
 
+    The pages of an edition that is not staged are deleted.
+
     Args:
         build_folder: With `stage` and a `stage-<name>` for each other edition.
         root: Of the project.
@@ -135,6 +137,8 @@ def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bo
     # The English first: the others are put below its pages.
     places = {build_folder / "stage": html}
     places |= {build_folder / f"stage-{x}": html / x for x in FOLDERS.values()}
+    for stage in [x for x in places if not x.exists()]:
+        shutil.rmtree(places.pop(stage), ignore_errors=True)
     made_of = {stage: digest(stage, root / "requirements.lock") for stage in places}
     new = [x for x, place in places.items() if not is_printed(place, made_of[x])]
     with ThreadPoolExecutor(max_workers=usable_cores()) as printers:
