@@ -63,6 +63,10 @@ needs_pdf = pytest.mark.skipif(
         ),
         (":::{admonition} A\nRun\n: 3 s\n:::", "> **A**\n>\n> **Run**: 3 s"),
         ("$$\nx\n$$ (eq-x)", "$$\nx\n$$"),
+        (
+            "::::{grid} 2\n:::{grid-item}\nA.\n:::\n:::{grid-item}\nB.\n:::\n::::",
+            "A.\n\nB.\n\n",
+        ),
     ],
 )
 def test_myst_becomes_plain_markdown(myst: str, markdown: str) -> None:

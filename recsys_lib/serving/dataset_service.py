@@ -136,7 +136,9 @@ def _recommender(
     data: Dataset, encoder: TextEncoder, vectors: Float32Array, model: HistoryModel
 ) -> Recommender:
     seen = interaction_matrix(data.interactions, (data.n_users, data.n_items))
-    years = [[] if pd.isna(year) else int(year) for year in data.items["year"]]
+    years: list[list[int]] = [
+        [] if pd.isna(year) else [int(year)] for year in data.items["year"]
+    ]
     return Recommender(
         [str(item) for item in data.items["item_id"]],
         encoder,

@@ -22,7 +22,9 @@ _MOVED = re.compile(
 )
 _SIZE = re.compile(r"font-size: ([\d.]+)px")
 _HEAD = re.compile(r"(<th\b[^>]*>)([^<>]+)(?=</th>)")
-_NUMBER = re.compile(r"(?<![\w@/.-])\d[\d,.]*(?<![,.])(?![\w/@-])")
+_NUMBER = re.compile(  # whole, also before the x of "1.4x"
+    r"(?<![\w@/.-])\d+(?:[.,]\d+)*(?=x\b|[^\w/@.,-]|[.,](?!\d)|$)"
+)
 _NARROW, _WIDE = frozenset("ijlI.,:;|!'ft()[]r -"), frozenset("mwMW@%")
 
 
@@ -31,6 +33,8 @@ def label_of(text: str) -> str:
 
     >>> label_of("history of 10"), label_of("recall@10"), label_of("1/2 of the heads")
     ('history of {n}', 'recall@10', '1/2 of the heads')
+    >>> label_of("TF-IDF, 1.4x"), label_of("ViViT-B/16x2, 11x"), label_of("in 1,682.")
+    ('TF-IDF, {n}x', 'ViViT-B/16x2, {n}x', 'in {n}.')
     """
     return _NUMBER.sub("{n}", " ".join(text.split()))
 

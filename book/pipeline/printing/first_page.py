@@ -162,9 +162,8 @@ def decision_table(cases: Sequence[Case], results: Results) -> str:
         cells = (case.case, chosen.build, gain, chosen.time, chosen.where)
         rows.append(f"| {' | '.join(' '.join(cell.split()) for cell in cells)} |")
         if chosen.rest:
-            colon = say(":")
             words = " ".join(chosen.rest.split())
-            rest.append(f"- **{case.case}{colon}** {words}{say('.')}")
+            rest.append(f"- **{case.case}**{say(': ')}{words}{say('.')}")
     names = say("; ").join(missing)
     left = say("Not measured in this run: {cases}.", cases=names) if missing else ""
     more = "\n".join(rest)

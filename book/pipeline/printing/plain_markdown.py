@@ -21,6 +21,7 @@ _LABEL = re.compile(r"^\(([^\s()]+)\)=$\n?", re.M)
 _FENCE = re.compile(r"^(\s*)(`{3,}|:{3,}|~{3,})\s*(\{[\w:-]+\})?\s*(.*)$")
 _TERM = re.compile(r"^(?!\s|>|:|$)(.+)\n: +", re.M)
 _MATH_LABEL = re.compile(r"^\$\$ *\([\w-]+\)$", re.M)
+_AREAS = ("div", "grid", "grid-item")  # without a title
 _TITLES = ("note", "warning", "tip", "important", "caution", "hint", "seealso")
 
 
@@ -97,12 +98,12 @@ def _directive(
         edge = ["$$"] if name == "math" else []
         yield from [*edge, *inside, *edge]
         return
-    if name not in ("admonition", "dropdown", "div", *_TITLES):
+    if name not in ("admonition", "dropdown", *_AREAS, *_TITLES):
         raise BookError(f"the directive {name} has no equivalent in plain Markdown")
     title = argument if name in ("admonition", "dropdown") else name.capitalize()
     body = list(_blocks(inside, names))
-    if name == "div":
-        yield from body
+    if name in _AREAS:
+        yield from [*body, ""]  # two tables side by side stay two
         return
     heading = _inline(title, names)
     for line in [f"**{heading}**", "", *body]:
