@@ -127,6 +127,10 @@ def test_all_forms_are_of_one_result(
     assert main([*command, "--formats", formats]) == 0, capfd.readouterr().err
     shown = capfd.readouterr().out
     assert "publish 1 of 6: book.epub" in shown
+    assert "the pages have not changed" not in shown
+    assert main([*command, "--formats", formats]) == 0
+    again = capfd.readouterr().out
+    assert again.count("the pages have not changed since it was made") == 2
     folder = project / "_build/publish"
     made = json.loads((folder / "published.json").read_text())
     files = {"book.epub", "book-zh.epub", "notebooks.zip", "notebooks-zh.zip"}

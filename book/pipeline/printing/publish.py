@@ -20,11 +20,12 @@ from book.pipeline.printing.archive import build_wheel, write_archive
 from book.pipeline.printing.editions import FOLDERS
 from book.pipeline.printing.epub import check_epub, write_epub
 from book.pipeline.printing.offers import with_forms
-from book.pipeline.printing.render import sphinx, swap
+from book.pipeline.printing.render import PRINTED, sphinx, swap
 from book.pipeline.printing.settings import project_version, settings
 from recsys_lib.artifacts import sha256_of
 
 FORMATS = ("html", "epub", "notebooks", "pdf")
+_STORED = ("epub", "pdf")  # which take long
 _SUFFIXES = {"epub": ".epub", "notebooks": ".zip", "pdf": ".pdf"}
 
 
@@ -81,7 +82,7 @@ def publish(root: Path, made: Path, formats: Sequence[str] = FORMATS) -> Path:
     for edition in editions:
         with speaking(edition.language):
             for form in wanted:
-                getattr(press, form)(edition)
+                press.make(form, edition)
     press.html(editions)
     press.sign()
     swap(folder, made / "publish")
@@ -112,9 +113,34 @@ class _Press:
             flush=True,
         )
 
-    def epub(self, edition: Edition) -> None:
-        file = self.folder / edition.file("epub")
+    def make(self, form: str, edition: Edition) -> None:
+        """Write a form; take it from the last run, if that printed the same pages.
+
+        A run that was stopped so goes on where it was.
+        """
+        file = self.folder / edition.file(form)
         self._begin(file.name)
+        stored = self.made / "forms" / edition.file(form)
+        mark = stored.with_name(f"{stored.name}.of")
+        key = self._key(edition)
+        if stored.exists() and mark.exists() and mark.read_text() == key:
+            shutil.copy(stored, file)
+            self.say("the pages have not changed since it was made")
+            return
+        getattr(self, form)(edition, file)
+        if file.exists() and form in _STORED:
+            stored.parent.mkdir(exist_ok=True)
+            mark.unlink(missing_ok=True)
+            shutil.copy(file, stored)
+            mark.write_text(key)
+
+    def _key(self, edition: Edition) -> str:
+        """What the pages of an edition were printed of, and the styles of the forms."""
+        printed = (self.made / "html" / edition.folder / PRINTED).read_text()
+        styles = sorted(Path(__file__).parent.glob("*.css"))
+        return " ".join([printed, *map(sha256_of, styles)])
+
+    def epub(self, edition: Edition, file: Path) -> None:
         pages = sphinx(edition.staged, self.root, "epub")
         write_epub(
             pages / "book.epub",
@@ -124,9 +150,7 @@ class _Press:
         )
         self.say(check_epub(file))
 
-    def notebooks(self, edition: Edition) -> None:
-        file = self.folder / edition.file("notebooks")
-        self._begin(file.name)
+    def notebooks(self, edition: Edition, file: Path) -> None:
         wheel = build_wheel(self.root, self.folder)
         lock = Path(shutil.copy(self.root / "requirements.lock", self.folder))
         pages = (self.made / "html" / edition.folder / "notebooks").glob("*.ipynb")
@@ -140,11 +164,9 @@ class _Press:
             fingerprint=self.fingerprint,
         )
 
-    def pdf(self, edition: Edition) -> None:
+    def pdf(self, edition: Edition, file: Path) -> None:
         from book.pipeline.printing.paper import write_pdf
 
-        file = self.folder / edition.file("pdf")
-        self._begin(file.name)
         if not has_chinese_font():
             if edition.language != ENGLISH:
                 self.say(f"left out, for there is no Chinese font here: {GET_FONT}")

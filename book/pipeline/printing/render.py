@@ -21,7 +21,7 @@ _JUPYTER_BOOK = (
     "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
 )
 _NOISE = re.compile(r"\x1b\[[0-9;]*m")
-_PRINTED = ".printed"  # file beside the pages: digest of what they were made of
+PRINTED = ".printed"  # file beside the pages: digest of what they were made of
 
 
 def digest(stage: Path, lock: Path) -> str:
@@ -41,7 +41,7 @@ def digest(stage: Path, lock: Path) -> str:
 
 def is_printed(html: Path, digest: str) -> bool:
     """Whether a folder of pages was made of exactly this."""
-    mark = html / _PRINTED
+    mark = html / PRINTED
     whole = (html / "index.html").exists() and mark.exists()
     return whole and mark.read_text() == digest
 
@@ -62,7 +62,7 @@ def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path
     """
     html = sphinx(stage, root, "html", strict=strict)
     write_notebooks(stage, html, html / "notebooks", root)
-    (html / _PRINTED).write_text(digest)
+    (html / PRINTED).write_text(digest)
     return html
 
 
