@@ -18,6 +18,7 @@ from test_pipeline import project  # noqa: F401 (a fixture)
 
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import CHINESE
 from book.pipeline.printing.notebooks import sources_of, start_source
 from book.pipeline.printing.offers import offers
 from book.pipeline.printing.plain_markdown import Names, plain
@@ -264,6 +265,24 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
     assert "unfolded" in whole
     assert "folded\n" not in whole.replace("unfolded", "")
     assert "value_59" in whole.replace("\n", "")
+
+
+def test_without_a_chinese_font_the_chinese_pdf_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from book.pipeline.printing import publish
+
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/run.json").write_text('{"fingerprints": {}}')
+    monkeypatch.setattr(publish, "has_chinese_font", lambda: False)
+    press = publish._Press(ROOT, tmp_path, tmp_path, 1)
+    file = tmp_path / "book-zh.pdf"
+    press.pdf(publish.Edition(CHINESE, "zh", tmp_path), file)
+    assert not file.exists()
+    assert (
+        "left out, for there is no Chinese font here: apt install fonts-noto-cjk"
+        in (capsys.readouterr().out)
+    )
 
 
 def test_without_chromium_the_pdf_says_how_to_get_it(
