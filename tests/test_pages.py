@@ -138,6 +138,22 @@ def test_pages_fit_and_can_be_read(
     assert not faults, f"{theme}:\n" + "\n".join(faults)
 
 
+@pytest.mark.book
+@in_browser
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_no_fault_in_the_chinese_pages(
+    theme: str, smoke_book: Path, browser: Browser
+) -> None:
+    names = ("intro", "chapters/01_overview", "ledger", "library", "search")
+    faults = []
+    for path in [smoke_book / f"html/zh/{name}.html" for name in names]:
+        page = browser.new_page(color_scheme=theme, reduced_motion="reduce")
+        page.goto(path.as_uri(), wait_until="load")
+        faults += [f"{path.name}: {x}" for x in violations(page)]
+        page.close()
+    assert faults == []
+
+
 def figure_of(page: Page, source: str) -> str:
     """The name of the figure that a drawing belongs to."""
     find = """source => [...document.querySelectorAll("img.drawing")]

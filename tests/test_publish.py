@@ -19,6 +19,7 @@ from test_pipeline import project  # noqa: F401 (a fixture)
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
 from book.pipeline.language.catalogues import CHINESE
+from book.pipeline.language.fonts import has_chinese_font
 from book.pipeline.printing.notebooks import sources_of, start_source
 from book.pipeline.printing.offers import offers
 from book.pipeline.printing.plain_markdown import Names, plain
@@ -248,7 +249,8 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
 
     long = "x = " + " + ".join(f"value_{n}" for n in range(60))
     (tmp_path / "all.html").write_text(f"""<article class="bd-article">
-<section><h1>Title</h1><span id="document-one"></span><h2>1. One</h2><p>first</p>
+<section><h1>Title</h1><span id="document-one"></span><h2>1. One</h2><p>first
+大模型 马长</p>
 <details class="above-input"><summary>Show the code</summary><p>folded</p></details>
 <details><summary>Numbers</summary><p>unfolded</p></details><pre>{long}</pre>
 <span id="document-two"></span><h2>2. Two</h2><p>second</p></section></article>""")
@@ -262,6 +264,8 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
     assert re.search(rf"1\. One\s*{begin['1. One']}\n", texts[1])
     assert begin["2. Two"] == begin["1. One"] + 1
     assert texts[-1].rstrip().endswith(str(n))
+    if has_chinese_font():
+        assert re.search(r"大模型\s+马长", whole)  # no radicals that look alike
     assert "unfolded" in whole
     assert "folded\n" not in whole.replace("unfolded", "")
     assert "value_59" in whole.replace("\n", "")

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from book.pipeline.chapters import BookError
 from book.pipeline.language.catalogues import say
+from book.pipeline.printing.paper_text import make_searchable
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _ARRANGE = """([title, about, contentsTitle]) => {
@@ -140,6 +141,7 @@ def write_pdf(
         progress("second printing")
         _print(page, pdf)
         browser.close()
+    make_searchable(pdf)
     return len(_reader(pdf).pages)
 
 
