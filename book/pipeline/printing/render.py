@@ -33,7 +33,8 @@ def digest(stage: Path, lock: Path) -> str:
     """
     press = Path(__file__).parents[1]
     files = {f"stage/{x.relative_to(stage)}": x for x in stage.rglob("*")}
-    files |= {f"press/{x.relative_to(press)}": x for x in press.rglob("*.py")}
+    sources = (*press.rglob("*.py"), *press.rglob("templates/*.html"))
+    files |= {f"press/{x.relative_to(press)}": x for x in sources}
     files["lock"] = lock
     lines = [f"{n} {sha256_of(x)}" for n, x in sorted(files.items()) if x.is_file()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
