@@ -22,6 +22,7 @@ ITEMS ?= 1000000
 QPS ?= 200
 RESULTS ?=
 FORMATS ?=
+EDITIONS ?=
 SINCE ?= HEAD
 PINS ?=
 # The versions to install; LOCK=/dev/null takes the newest that pyproject.toml allows.
@@ -60,6 +61,7 @@ help:
 	@echo "            LIKED=\"rating>=4\"   REPEATS=first|last|count   NOUN=garment"
 	@echo "            SKIP_BAD_ROWS=1: bad rows are left out, counted and listed"
 	@echo "            MODELS=\"folder-or-id ...\": your encoders, the first in the chapters"
+	@echo "            EDITIONS=en: without the Chinese edition (en zh)"
 	@echo "            AGAIN=\"03\": measure anew   STRICT=1: a fallen verdict stops it"
 	@echo "make report  what to build on your DATASET= and MODELS=, in minutes: one page"
 	@echo "            (smoke; PROFILE=standard draws more)"
@@ -94,7 +96,7 @@ $(READY): pyproject.toml requirements.lock requirements-gpu.lock
 	@faiss=$$($(PY) -m pip show -q faiss-gpu 2>/dev/null && echo gpu || echo cpu); \
 	    { $(PY) -m pip install -c $(LOCK) -c $(GPU_LOCK) \
 	        -e ".[book,dev,$$faiss]"; \
-	    echo $$? >"$(ENV)/.pip-status"; } | grep --line-buffered -v "already satisfied"; \
+	    echo $$? >"$(ENV)/.pip-status"; } | $(PY) -m book.pipeline.installing "$(ENV)"; \
 	    exit $$(cat "$(ENV)/.pip-status")
 	@$(PY) -m pip check
 	@touch "$(ENV)/.recsys-book-ready"
@@ -105,7 +107,8 @@ data: $(READY)
 book: $(READY)
 	@$(PY) -m book.pipeline build --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
-	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict)
+	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict) \
+	    --editions "$(EDITIONS)"
 
 # Intervals are wider and times rougher than with PROFILE=standard, which takes longer.
 report: PROFILE = smoke
@@ -119,7 +122,7 @@ publish: $(READY)
 	@$(PY) -m book.pipeline publish --profile $(PROFILE) --device $(DEVICE) \
 	    --chapters "$(CHAPTERS)" --parameters "$(PARAMETERS)" --dataset "$(DATASET)" \
 	    --models "$(MODELS)" --again "$(AGAIN)" $(if $(filter-out 0,$(STRICT)),--strict) \
-	    --formats "$(FORMATS)"
+	    --editions "$(EDITIONS)" --formats "$(FORMATS)"
 
 compare: $(READY)
 	@$(PY) -m book.pipeline compare --recorded "$(RECORDED)" \

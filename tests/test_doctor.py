@@ -67,6 +67,24 @@ def test_a_full_disk_is_a_fault(
     assert f"About {outside.INSTALL_GB} GB" in found[0].do
 
 
+def test_a_container_with_little_memory_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outside, "_memory_limit_gib", lambda: 2.0)
+    found = [x for x in outside._check_machine() if x.what.startswith("memory")]
+    assert [x.state for x in found] == [NOTE]
+    assert found[0].what == "memory: 2 GiB, the limit of this container"
+
+
+def test_without_a_chinese_font_it_says_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inside, "has_chinese_font", lambda: False)
+    *_, found = inside._check_browser()
+    assert found.state == NOTE
+    assert "fonts-noto-cjk" in found.do
+
+
 def test_an_old_python_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "_output", lambda _: "3.9.18\n")
     (found,) = outside._check_python("python3")

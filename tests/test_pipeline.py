@@ -153,11 +153,27 @@ def edit(project: Path, old: str, new: str, name: str = "chapters/01_small.md") 
 
 
 def make(*options: str) -> int:
-    return main(["build", "--profile", "smoke", "--device", "cpu", *options])
+    """Build the project's book, in English alone unless an option says otherwise."""
+    command = ["build", "--profile", "smoke", "--device", "cpu", "--editions", "en"]
+    return main([*command, *options])
 
 
 def page(project: Path) -> str:
     return (project / "_build/html/chapters/01_small.html").read_text()
+
+
+def test_an_edition_can_be_left_out(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chinese = project / "_build/html/zh/chapters/01_small.html"
+    assert make("--editions", "en zh") == 0
+    assert 'hreflang="en"' in chinese.read_text()
+    assert 'hreflang="zh-CN"' in page(project)
+    assert make() == 0
+    assert not chinese.exists()
+    assert "hreflang" not in page(project)
+    assert make("--editions", "fr") == 1
+    assert "EDITIONS: 'fr' is none of en, zh" in capsys.readouterr().err
 
 
 def without_times(html: str) -> str:

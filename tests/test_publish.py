@@ -18,6 +18,8 @@ from test_pipeline import project  # noqa: F401 (a fixture)
 
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import CHINESE
+from book.pipeline.language.fonts import has_chinese_font
 from book.pipeline.printing.notebooks import sources_of, start_source
 from book.pipeline.printing.offers import offers
 from book.pipeline.printing.plain_markdown import Names, plain
@@ -126,10 +128,15 @@ def test_all_forms_are_of_one_result(
     command = ["publish", "--profile", "smoke", "--device", "cpu"]
     assert main([*command, "--formats", formats]) == 0, capfd.readouterr().err
     shown = capfd.readouterr().out
-    assert "publish 1 of 4: ePub" in shown
+    assert "publish 1 of 6: book.epub" in shown
+    assert "the pages have not changed" not in shown
+    assert main([*command, "--formats", formats]) == 0
+    again = capfd.readouterr().out
+    assert again.count("the pages have not changed since it was made") == 2
     folder = project / "_build/publish"
     made = json.loads((folder / "published.json").read_text())
-    assert set(made["files"]) >= {"book.epub", "notebooks.zip"}
+    files = {"book.epub", "book-zh.epub", "notebooks.zip", "notebooks-zh.zip"}
+    assert set(made["files"]) >= files
 
     page = (folder / "html/chapters/01_small.html").read_text()
     assert '<a href="../notebooks.zip">All notebooks</a>' in page
@@ -140,6 +147,15 @@ def test_all_forms_are_of_one_result(
         assert (
             target.startswith("https:") or (folder / "html/chapters" / target).exists()
         ), target
+
+    chinese = (folder / "html/zh/chapters/01_small.html").read_text()
+    assert '<a href="../notebooks-zh.zip">' in chinese
+    assert "o/r/blob/gh-pages/zh/notebooks/01_small.ipynb" in chinese
+    assert "notebooks.zip" not in chinese
+    with zipfile.ZipFile(folder / "book-zh.epub") as epub:
+        opf = epub.read("content.opf").decode()
+        assert f"{made['fingerprint']}:zh" in opf
+        assert "<dc:language>zh-CN</dc:language>" in opf
 
     with zipfile.ZipFile(folder / "book.epub") as epub:
         names = epub.namelist()
@@ -202,18 +218,19 @@ def run_from_zip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_sphinx_builds_the_staged_book(project: Path) -> None:  # noqa: F811
     """The way out of Jupyter Book 1, as JUPYTER_BOOK_2.md describes it."""
     assert main(["build", "--profile", "smoke", "--device", "cpu"]) == 0
-    staged, out = project / "_build/stage", project / "out"
     book = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", book, "config", "sphinx", str(staged)]
-    subprocess.run(command, check=True, capture_output=True)
     sphinx = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html"]
-    done = subprocess.run(
-        [*sphinx, str(staged), str(out)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    page = (out / "chapters/01_small.html").read_text()
-    assert "2.0 [1.0, 3.0]" in page
-    assert "The line rises." in page
+    for edition, tag in (("stage", "en"), ("stage-zh", "zh-CN")):
+        staged, out = project / "_build" / edition, project / "out" / edition
+        command = [sys.executable, "-c", book, "config", "sphinx", str(staged)]
+        subprocess.run(command, check=True, capture_output=True)
+        command = [*sphinx, str(staged), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        page = (out / "chapters/01_small.html").read_text()
+        assert f'lang="{tag}"' in page[:400]
+        assert "2.0 [1.0, 3.0]" in page
+        assert "The line rises." in page
 
 
 def test_the_first_cell_is_python_that_names_this_version() -> None:
@@ -232,7 +249,8 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
 
     long = "x = " + " + ".join(f"value_{n}" for n in range(60))
     (tmp_path / "all.html").write_text(f"""<article class="bd-article">
-<section><h1>Title</h1><span id="document-one"></span><h2>1. One</h2><p>first</p>
+<section><h1>Title</h1><span id="document-one"></span><h2>1. One</h2><p>first
+大模型 马长</p>
 <details class="above-input"><summary>Show the code</summary><p>folded</p></details>
 <details><summary>Numbers</summary><p>unfolded</p></details><pre>{long}</pre>
 <span id="document-two"></span><h2>2. Two</h2><p>second</p></section></article>""")
@@ -246,9 +264,29 @@ def test_the_pdf_has_contents_and_page_numbers(tmp_path: Path) -> None:
     assert re.search(rf"1\. One\s*{begin['1. One']}\n", texts[1])
     assert begin["2. Two"] == begin["1. One"] + 1
     assert texts[-1].rstrip().endswith(str(n))
+    if has_chinese_font():
+        assert re.search(r"大模型\s+马长", whole)  # no radicals that look alike
     assert "unfolded" in whole
     assert "folded\n" not in whole.replace("unfolded", "")
     assert "value_59" in whole.replace("\n", "")
+
+
+def test_without_a_chinese_font_the_chinese_pdf_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from book.pipeline.printing import publish
+
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/run.json").write_text('{"fingerprints": {}}')
+    monkeypatch.setattr(publish, "has_chinese_font", lambda: False)
+    press = publish._Press(ROOT, tmp_path, tmp_path, 1)
+    file = tmp_path / "book-zh.pdf"
+    press.pdf(publish.Edition(CHINESE, "zh", tmp_path), file)
+    assert not file.exists()
+    assert (
+        "left out, for there is no Chinese font here: apt install fonts-noto-cjk"
+        in (capsys.readouterr().out)
+    )
 
 
 def test_without_chromium_the_pdf_says_how_to_get_it(

@@ -22,6 +22,8 @@ from book.pipeline.build import (
     select_chapters,
 )
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import ENGLISH
+from book.pipeline.printing.editions import FOLDERS
 from book.pipeline.records.claims import Judgement
 from book.pipeline.records.compare import print_comparison, record_run
 from book.pipeline.running import edition
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "build", help="execute what changed and print the book", parents=[runner]
     )
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
+    builder.add_argument("--editions", default="", help='such as "en"; else all')
     builder.add_argument(
         "--strict", action="store_true", help="a verdict that falls stops the build"
     )
@@ -93,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     publisher.add_argument("--build-folder", type=Path, default=Path("_build"))
     publisher.add_argument("--strict", action="store_true")
+    publisher.add_argument("--editions", default="", help='such as "en"; else all')
     publisher.add_argument("--formats", default="", help='such as "html epub"')
     verbs.add_parser(
         "report", help="print the first page alone, in minutes", parents=[runner]
@@ -191,7 +195,28 @@ def _order(chosen: argparse.Namespace) -> Order:
     parameters |= dict(_parse_parameter(p) for p in chosen.parameters.split())
     parameters |= _named(chosen)
     selected, again = (frozenset(x.split()) for x in (chosen.chapters, chosen.again))
-    return Order(parameters, selected, again, strict=getattr(chosen, "strict", False))
+    return Order(
+        parameters,
+        selected,
+        again,
+        strict=getattr(chosen, "strict", False),
+        languages=_languages(getattr(chosen, "editions", "").split()),
+    )
+
+
+def _languages(editions: Sequence[str]) -> frozenset[str]:
+    """Languages of the editions beside the English, which is always printed.
+
+    Raises:
+        BookError: If there is no such edition.
+    """
+    known = {name: language for language, name in FOLDERS.items()}
+    if unknown := {*editions} - {*known, ENGLISH}:
+        raise BookError(
+            f"EDITIONS: {unknown.pop()!r} is none of {', '.join([ENGLISH, *known])}"
+        )
+    chosen = {known[x] for x in editions if x in known}
+    return frozenset(chosen if editions else known.values())
 
 
 def _named(chosen: argparse.Namespace) -> dict[str, str]:
@@ -217,6 +242,8 @@ def _run(chosen: argparse.Namespace, root: Path) -> None:
 def _publish(chosen: argparse.Namespace, root: Path) -> None:
     from book.pipeline.printing.publish import FORMATS, publish
 
+    if chosen.strict and _languages(chosen.editions.split()):
+        check_translation(root, complete=True)
     made = _build(chosen, root)
     folder = publish(root, root / made, chosen.formats.split() or FORMATS)
     print(f"Published in {folder.relative_to(root)}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -65,12 +66,14 @@ class Order:
         selected: Numbers of the chapters to print; all of them when empty.
         again: Numbers of chapters that run even if nothing changed.
         strict: Whether a verdict that falls stops the build.
+        languages: Of the editions to print beside the English.
     """
 
     parameters: Mapping[str, object]
     selected: frozenset[str] = frozenset()
     again: frozenset[str] = frozenset()
     strict: bool = False
+    languages: frozenset[str] = frozenset(FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def build(root: Path, build_folder: Path, order: Order) -> tuple[Path, list[Judg
     fell = fallen(measured.judgements)
     if order.strict and fell:
         raise BookError("\n".join([*map(str, fell), *advice(fell)]))
-    _stage_all(build_folder, root, measured, claims, own)
+    _stage_all(build_folder, root, measured, claims, own, languages=order.languages)
     html = build_folder / "html"
     if not print_editions(build_folder, root, strict=not (own or order.selected)):
         print("The pages have not changed: nothing to print.")
@@ -188,17 +191,23 @@ def _stage_all(
     measured: _Measured,
     claims: Sequence[Claim],
     own: Edition | None,
+    *,
+    languages: frozenset[str],
 ) -> None:
     """Stage each edition: the same runs and results in its language."""
-    _stage(build_folder / "stage", root, measured, claims, own)
+    _stage(build_folder / "stage", root, measured, claims, own, languages=languages)
     for language, name in FOLDERS.items():
+        if language not in languages:
+            shutil.rmtree(build_folder / f"stage-{name}", ignore_errors=True)
+            continue
         with speaking(language):
             theirs = translated_claims(claims)
             results = measured.results
             again = _Measured(
                 translated_runs(measured.runs), results, judge_all(theirs, results)
             )
-            _stage(build_folder / f"stage-{name}", root, again, theirs, own)
+            folder = build_folder / f"stage-{name}"
+            _stage(folder, root, again, theirs, own, languages=languages)
 
 
 def _stage(
@@ -207,6 +216,8 @@ def _stage(
     measured: _Measured,
     claims: Sequence[Claim],
     own: Edition | None,
+    *,
+    languages: frozenset[str],
 ) -> None:
     results, judgements = measured.results, measured.judgements
     recorded = {} if own else judge_recorded(root / RECORDED, claims, results)
@@ -226,7 +237,16 @@ def _stage(
         ),
     }
     fell = fallen(judgements)
-    stage(folder, root, measured.runs, results, pages, note=note, fallen=fell)
+    stage(
+        folder,
+        root,
+        measured.runs,
+        results,
+        pages,
+        note=note,
+        fallen=fell,
+        languages=languages,
+    )
 
 
 def _results(

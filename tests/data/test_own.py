@@ -564,7 +564,7 @@ def test_the_book_is_made_of_clicks_without_ratings(
 ) -> None:
     folder = made(tmp_path / "made clicks", rated=False)
     monkeypatch.setenv("RECSYS_NOUN", "garment")
-    done = press("build", folder, "--build-folder", "_build/test")
+    done = press("build", folder, "--build-folder", "_build/test", "--editions", "en")
     assert done.returncode == 0, done.stderr
     left_out = "made clicks: no chapter is left out"
     assert left_out in done.stdout

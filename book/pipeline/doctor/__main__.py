@@ -7,6 +7,7 @@ broken: `python3 -m book.pipeline.doctor .venv`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -133,10 +134,13 @@ def _check_machine() -> Iterator[Finding]:
             "Other programs compute: what is timed now will be slower.",
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    limit = _memory_limit_gib()
+    limited = limit < memory
+    memory = min(memory, limit)
     small = memory < SMALL_GIB
     yield Finding(
         NOTE if small else OK,
-        f"memory: {memory:.0f} GiB",
+        f"memory: {memory:.0f} GiB{', the limit of this container' * limited}",
         f"The book was tried with more than {SMALL_GIB} GiB. If a kernel "
         "dies, use PROFILE=smoke or single CHAPTERS=."
         if small
@@ -308,6 +312,15 @@ def _quota() -> float:
     except (OSError, ValueError):
         return 0.0
     return 0.0 if limit == "max" else int(limit) / int(period)
+
+
+def _memory_limit_gib() -> float:
+    """The container's limit; infinite without one."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return math.inf
+    return math.inf if limit == "max" else int(limit) / 2**30
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from book.pipeline.doctor.findings import FAULT, NOTE, OK, Finding, run_checks
+from book.pipeline.language.fonts import GET_FONT, has_chinese_font
 
 LOCK = Path("requirements.lock")
 ENGINES = ("torch", "openvino", "onnxruntime")
@@ -147,6 +148,14 @@ def _check_browser() -> Iterator[Finding]:
             "Chromium: not on the PATH",
             "Only the tests of the pages and the PDF need it: apt install chromium.",
         )
+    if has_chinese_font():
+        yield Finding(OK, "Chinese font: found")
+    else:
+        yield Finding(
+            NOTE,
+            "Chinese font: none",
+            f"Only the Chinese edition and the PDF need it: {GET_FONT}.",
+        )
 
 
 def _check_cache() -> Iterator[Finding]:
@@ -156,7 +165,8 @@ def _check_cache() -> Iterator[Finding]:
     sizes = [x.stat().st_size for x in folder.rglob("*") if x.is_file()]
     what = f"cache: {sum(sizes) / 1e9:.1f} GB in {folder}"
     if sum(sizes) > 2e10:
-        yield Finding(NOTE, what, "It may be deleted; what is needed is made again.")
+        do = "`make clean-cache` drops what nothing has used for 30 days."
+        yield Finding(NOTE, what, do)
     else:
         yield Finding(OK, what)
 

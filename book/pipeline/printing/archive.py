@@ -9,19 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
 
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
-_README = """\
-# {title}
-
-The chapters as executed notebooks: edition {version}, fingerprint `{fingerprint}`.
-
-Open one in JupyterLab, or put the folder where your notebook server sees it. Run it
-from top to bottom: the first cell installs the book's library beside the notebooks if
-it is not installed, and gets the data. Set `profile = "smoke"` in the cell of
-parameters for a quick run. Chapter 7 reads the numbers of the others from `results/`.
-"""
 
 
 def build_wheel(root: Path, folder: Path) -> Path:
@@ -66,7 +57,20 @@ def write_archive(
         fingerprint: Of the executed result.
     """
     folder = f"recsys-book-{version}"
-    readme = _README.format(title=title, version=version, fingerprint=fingerprint)
+    about = say(
+        "The chapters as executed notebooks: edition {version}, fingerprint "
+        "`{fingerprint}`.",
+        version=version,
+        fingerprint=fingerprint,
+    )
+    how = say(
+        "Open one in JupyterLab, or put the folder where your notebook server sees it. "
+        "Run it from top to bottom: the first cell installs the book's library beside "
+        "the notebooks if it is not installed, and gets the data. Set "
+        '`profile = "smoke"` in the cell of parameters for a quick run. Chapter 7 '
+        "reads the numbers of the others from `results/`."
+    )
+    readme = f"# {title}\n\n{about}\n\n{how}\n"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr(_entry(f"{folder}/README.md"), readme)
         for name, file in sorted(files):

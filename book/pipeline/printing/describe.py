@@ -36,5 +36,7 @@ def description(paragraphs: Any) -> str:
     if len(text) <= LONGEST:
         return text
     cut = text[:LONGEST]
-    end = max(cut.rfind(". "), cut.rfind("? "))
-    return cut[: end + 1] if end >= SHORTEST else cut.rpartition(" ")[0] + " …"
+    end = max(cut.rfind(x) for x in (". ", "? ", "。", "？"))
+    if end >= SHORTEST:
+        return cut[: end + 1]
+    return (cut.rpartition(" ")[0] or cut) + " …"

@@ -71,6 +71,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the roles and the math renderer."""
     app.connect("builder-inited", _load_results)
     app.connect("html-page-context", _leave_thebe_out, priority=900)
+    app.connect("html-page-context", _name_folds)
     plain = (_as_text, _as_text)
     shown = (_open_number, _close_number)
     app.add_node(RecordNumber, html=shown, latex=plain, text=plain)
@@ -123,6 +124,12 @@ def _leave_thebe_out(
     """Remove the script of live cells: it needs a server and is added twice."""
     scripts = context.get("script_files", [])
     context["script_files"] = [s for s in scripts if not _of_thebe(s)]
+
+
+def _name_folds(_app: Sphinx, _page: str, _name: str, context: Any, *_: Any) -> None:
+    """Let screen readers read what stands on a fold, which myst-nb names in English."""
+    if body := context.get("body"):
+        context["body"] = body.replace(' aria-label="Toggle hidden content"', "")
 
 
 def _of_thebe(script: Any) -> bool:

@@ -152,6 +152,7 @@ def _translate_config(config: dict[str, Any], folder: Path) -> None:
             "make setup installs it"
         )
     sphinx["language"] = language()
+    sphinx["epub_language"] = TAGS[language()]
     sphinx["html_search_language"] = "zh"
     sphinx["html_search_options"] = {"dict": str(folder / _DICTIONARY)}
 

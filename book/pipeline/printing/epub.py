@@ -129,7 +129,7 @@ def _is_of_browsers(name: str) -> bool:
 def _open_summary(parent: Element, summary: Element) -> None:
     """A title in place of what a reader would press."""
     words = " ".join("".join(summary.itertext()).split())
-    if words.startswith("Show the"):
+    if "hide" in parent.get("class", "").split():  # of a cell
         _remove(parent, summary)
         return
     tail, kept = summary.tail, summary.attrib.get("id")

@@ -8,7 +8,6 @@ the second has that in its contents.
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import say
+from book.pipeline.printing.paper_text import make_searchable
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-_ARRANGE = """([title, about]) => {
+_ARRANGE = """([title, about, contentsTitle]) => {
   const article = document.querySelector("article.bd-article");
   document.body.replaceChildren(article);
   document.documentElement.dataset.theme = "light";
@@ -29,9 +30,9 @@ _ARRANGE = """([title, about]) => {
     const summary = part.querySelector("summary"), words = summary?.textContent.trim();
     const open = document.createElement("div"), name = document.createElement("p");
     open.className = "opened";
-    if (words?.startsWith("Inputs of")) { part.remove(); continue; }
+    if (part.matches(".inputs")) { part.remove(); continue; }
     summary?.remove();
-    if (words && !/^(Show|Hide) the/.test(words)) {
+    if (words && !part.matches(".hide")) {
       name.className = "opened-title";
       name.textContent = words;
       open.append(name);
@@ -57,7 +58,7 @@ _ARRANGE = """([title, about]) => {
   contents.className = "paper-contents";
   const name = document.createElement("p");
   name.className = "paper-title";
-  name.textContent = "Contents";
+  name.textContent = contentsTitle;
   const list = document.createElement("ol");
   const listed = [...article.querySelectorAll("h2, h3")].filter(part =>
     part.tagName === "H2" || /^[0-9A-D]\\.[0-9]/.test(part.textContent.trim()));
@@ -100,21 +101,13 @@ def find_chromium() -> str:
     return str(found)
 
 
-def has_chinese_font() -> bool:
-    """Whether fontconfig knows a font with Chinese, or cannot be asked."""
-    if shutil.which("fc-list") is None:
-        return True
-    done = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, check=False)
-    return bool(done.stdout.strip())
-
-
 def write_pdf(
     page_file: Path,
     pdf: Path,
     *,
     title: str,
     about: list[str],
-    say: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
 ) -> int:
     """Print the book; return its number of pages.
 
@@ -123,7 +116,7 @@ def write_pdf(
         pdf: The file to write.
         title: On the cover.
         about: Lines below it.
-        say: Called with each line of progress.
+        progress: Called with each line of it.
 
     Raises:
         BookError: If there is no Chromium.
@@ -136,18 +129,19 @@ def write_pdf(
         page = browser.new_page(color_scheme="light", java_script_enabled=True)
         page.route(re.compile("^https?:"), lambda route: route.abort())
         page.goto(page_file.as_uri(), wait_until="load", timeout=120_000)
-        page.evaluate(_ARRANGE, [title, about])
+        page.evaluate(_ARRANGE, [title, about, say("Contents")])
         page.add_style_tag(path=Path(__file__).with_name("paper.css"))
         page.wait_for_function(
             "[...document.images].every(image => image.complete)", timeout=120_000
         )
-        say("PDF: first printing, to number the contents")
+        progress("first printing, to number the contents")
         _print(page, pdf)
         headings: list[str] = page.evaluate(_HEADINGS)
         page.evaluate(_NUMBER, _pages(headings, starts(pdf)))
-        say("PDF: second printing")
+        progress("second printing")
         _print(page, pdf)
         browser.close()
+    make_searchable(pdf)
     return len(_reader(pdf).pages)
 
 

@@ -253,6 +253,8 @@ def _inputs(chapter: Chapter, run: Run) -> str:
     rows = ([f"`{name}`", f"`{value}`"] for name, value in run.parts.items())
     return f"""\
 :::{{dropdown}} {say("Inputs of {chapter}", chapter=chapter.stem)}
+:class-container: inputs
+
 {_table([say("input"), say("hash or value")], rows)}
 :::
 """

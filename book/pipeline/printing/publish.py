@@ -1,6 +1,7 @@
 """Every form of the book from one executed result: HTML, PDF, ePub, notebooks.zip.
 
-Each names the fingerprint of the result; `published.json` lists the files with hashes.
+Each edition has all of them. Each names the fingerprint of the result;
+`published.json` lists the files with hashes.
 """
 
 import hashlib
@@ -8,19 +9,51 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from book.pipeline.chapters import BookError
+from book.pipeline.language.catalogues import ENGLISH, PRESS, said, say, speaking
+from book.pipeline.language.fonts import GET_FONT, has_chinese_font
 from book.pipeline.printing.archive import build_wheel, write_archive
+from book.pipeline.printing.editions import FOLDERS
 from book.pipeline.printing.epub import check_epub, write_epub
 from book.pipeline.printing.offers import with_forms
-from book.pipeline.printing.render import sphinx, swap
+from book.pipeline.printing.render import PRINTED, sphinx, swap
 from book.pipeline.printing.settings import project_version, settings
 from recsys_lib.artifacts import sha256_of
 
 FORMATS = ("html", "epub", "notebooks", "pdf")
-_FILES = {"epub": "book.epub", "notebooks": "notebooks.zip", "pdf": "book.pdf"}
+_STORED = ("epub", "pdf")  # which take long
+_SUFFIXES = {"epub": ".epub", "notebooks": ".zip", "pdf": ".pdf"}
+
+
+@dataclass(frozen=True)
+class Edition:
+    """The book in one language.
+
+    Attributes:
+        language: Of its texts.
+        folder: Of its pages below those of the English edition, whose own is "".
+        staged: What jupyter-book reads of it.
+    """
+
+    language: str
+    folder: str
+    staged: Path
+
+    def file(self, form: str) -> str:
+        """Name of the file of a form, such as "book-zh.pdf"."""
+        stem = "notebooks" if form == "notebooks" else "book"
+        return "-".join(filter(None, (stem, self.folder))) + _SUFFIXES[form]
+
+
+def editions_of(made: Path) -> list[Edition]:
+    """The editions that a build has staged, the English first."""
+    others = [Edition(x, name, made / f"stage-{name}") for x, name in FOLDERS.items()]
+    every = [Edition(ENGLISH, "", made / "stage"), *others]
+    return [edition for edition in every if edition.staged.exists()]
 
 
 def publish(root: Path, made: Path, formats: Sequence[str] = FORMATS) -> Path:
@@ -43,11 +76,14 @@ def publish(root: Path, made: Path, formats: Sequence[str] = FORMATS) -> Path:
     folder = made / "publish.new"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    press = _Press(root, made, folder, len({*formats, "html"}) + 1)
-    for name in FORMATS[1:]:
-        if name in formats:
-            getattr(press, name)()
-    press.html([_FILES[x] for x in ("pdf", "epub", "notebooks") if x in formats])
+    editions = editions_of(made)
+    wanted = [form for form in FORMATS[1:] if form in formats]
+    press = _Press(root, made, folder, len(editions) * len(wanted) + 2)
+    for edition in editions:
+        with speaking(edition.language):
+            for form in wanted:
+                press.make(form, edition)
+    press.html(editions)
     press.sign()
     swap(folder, made / "publish")
     return made / "publish"
@@ -58,12 +94,9 @@ class _Press:
 
     def __init__(self, root: Path, made: Path, folder: Path, steps: int) -> None:
         self.root, self.made, self.folder = root, made, folder
-        self.staged = made / "stage"
         self.facts: dict[str, Any] = json.loads(
             (made / "results/run.json").read_text("utf-8")
         )
-        self.config = settings(self.staged / "_config.yml")
-        self.title: str = self.config["title"]
         self.version = project_version(root)
         self.fingerprint = fingerprint_of(self.facts)
         self._began, self._step, self._steps = time.perf_counter(), 0, steps
@@ -80,62 +113,112 @@ class _Press:
             flush=True,
         )
 
-    def epub(self) -> None:
-        self._begin("ePub")
-        pages = sphinx(self.staged, self.root, "epub")
+    def make(self, form: str, edition: Edition) -> None:
+        """Write a form; take it from the last run, if that printed the same pages.
+
+        A run that was stopped so goes on where it was.
+        """
+        file = self.folder / edition.file(form)
+        self._begin(file.name)
+        stored = self.made / "forms" / edition.file(form)
+        mark = stored.with_name(f"{stored.name}.of")
+        key = self._key(edition)
+        if stored.exists() and mark.exists() and mark.read_text() == key:
+            shutil.copy(stored, file)
+            self.say("the pages have not changed since it was made")
+            return
+        getattr(self, form)(edition, file)
+        if file.exists() and form in _STORED:
+            stored.parent.mkdir(exist_ok=True)
+            mark.unlink(missing_ok=True)
+            shutil.copy(file, stored)
+            mark.write_text(key)
+
+    def _key(self, edition: Edition) -> str:
+        """What the pages of an edition were printed of, and the styles of the forms."""
+        printed = (self.made / "html" / edition.folder / PRINTED).read_text()
+        styles = sorted(Path(__file__).parent.glob("*.css"))
+        return " ".join([printed, *map(sha256_of, styles)])
+
+    def epub(self, edition: Edition, file: Path) -> None:
+        pages = sphinx(edition.staged, self.root, "epub")
         write_epub(
             pages / "book.epub",
-            self.folder / _FILES["epub"],
-            identifier=f"urn:recsys-book:{self.version}:{self.fingerprint}",
-            description=f"Edition {self.version}, fingerprint {self.fingerprint}.",
+            file,
+            identifier=self._urn(edition),
+            description=self._made_of,
         )
-        self.say(check_epub(self.folder / _FILES["epub"]))
+        self.say(check_epub(file))
 
-    def notebooks(self) -> None:
-        self._begin("notebooks.zip")
+    def notebooks(self, edition: Edition, file: Path) -> None:
         wheel = build_wheel(self.root, self.folder)
         lock = Path(shutil.copy(self.root / "requirements.lock", self.folder))
-        pages = (self.made / "html/notebooks").glob("*.ipynb")
+        pages = (self.made / "html" / edition.folder / "notebooks").glob("*.ipynb")
         files = [(x.name, x) for x in [*pages, wheel, lock]]
         results = (self.made / "results").glob("*.json")
         write_archive(
-            self.folder / _FILES["notebooks"],
+            file,
             [*files, *((f"results/{x.name}", x) for x in results)],
-            title=self.title,
+            title=settings(edition.staged / "_config.yml")["title"],
             version=self.version,
             fingerprint=self.fingerprint,
         )
 
-    def pdf(self) -> None:
-        from book.pipeline.printing.paper import has_chinese_font, write_pdf
+    def pdf(self, edition: Edition, file: Path) -> None:
+        from book.pipeline.printing.paper import write_pdf
 
-        self._begin("PDF")
         if not has_chinese_font():
-            self.say("no Chinese font here: claims in Chinese will be boxes")
-        pages = sphinx(self.staged, self.root, "singlehtml")
+            if edition.language != ENGLISH:
+                self.say(f"left out, for there is no Chinese font here: {GET_FONT}")
+                return
+            self.say(f"no Chinese font here, its Chinese will be boxes: {GET_FONT}")
+        pages = sphinx(edition.staged, self.root, "singlehtml")
+        config = settings(edition.staged / "_config.yml")
+        first = settings(edition.staged / "_toc.yml")["root"]
         n_pages = write_pdf(
-            (pages / f"{self._first_page}.html").resolve(),
-            self.folder / _FILES["pdf"],
-            title=self.title,
+            (pages / f"{first}.html").resolve(),
+            file,
+            title=config["title"],
             about=[
-                self.config["author"],
-                f"Edition {self.version}, profile {self.facts['profile']}",
-                f"Fingerprint of the results: {self.fingerprint}",
-                f"Measured on {self.facts['cpu']}, {self.facts['cores']} cores",
+                config["author"],
+                self._made_of,
+                say(
+                    "Profile {profile}, measured on {cpu}, {n} cores",
+                    profile=said(self.facts["profile"], PRESS),
+                    cpu=self.facts["cpu"],
+                    n=self.facts["cores"],
+                ),
             ],
-            say=self.say,
+            progress=self.say,
         )
         self.say(f"{n_pages} pages")
 
-    def html(self, forms: list[str]) -> None:
+    def _urn(self, edition: Edition) -> str:
+        parts = ("urn:recsys-book", self.version, self.fingerprint, edition.folder)
+        return ":".join(filter(None, parts))
+
+    @property
+    def _made_of(self) -> str:
+        return say(
+            "Edition {version}, fingerprint of the results {fingerprint}",
+            version=self.version,
+            fingerprint=self.fingerprint,
+        )
+
+    def html(self, editions: Sequence[Edition]) -> None:
         """The pages, with links to the forms, which lie beside them."""
         self._begin("HTML")
         pages = self.folder / "html"
         shutil.copytree(self.made / "html", pages)
-        for file in pages.rglob("*.html"):
-            file.write_text(with_forms(file.read_text(), forms))
-        for form in forms:
-            shutil.copy(self.folder / form, pages)
+        for edition in reversed(editions):  # the English last, whose folder holds all
+            place = pages / edition.folder
+            files = {form: edition.file(form) for form in _SUFFIXES}
+            there = {k: x for k, x in files.items() if (self.folder / x).exists()}
+            with speaking(edition.language):
+                for file in place.rglob("*.html"):
+                    file.write_text(with_forms(file.read_text(), there))
+            for name in there.values():
+                shutil.copy(self.folder / name, place)
         (pages / ".nojekyll").touch()  # GitHub would leave out folders with "_"
 
     def sign(self) -> None:
@@ -143,7 +226,7 @@ class _Press:
         self._begin("published.json")
         files = sorted(x for x in self.folder.iterdir() if x.is_file())
         made = {
-            "title": self.title,
+            "title": settings(self.made / "stage/_config.yml")["title"],
             "version": self.version,
             "fingerprint": self.fingerprint,
             "chapters": self.facts["fingerprints"],
@@ -156,10 +239,6 @@ class _Press:
         (self.folder / "published.json").write_text(text)
         for name, file in made["files"].items():
             print(f"  {name}: {file['bytes'] / 1e6:.1f} MB")
-
-    @property
-    def _first_page(self) -> str:
-        return str(settings(self.staged / "_toc.yml")["root"])
 
 
 def fingerprint_of(facts: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ _JUPYTER_BOOK = (
     "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
 )
 _NOISE = re.compile(r"\x1b\[[0-9;]*m")
-_PRINTED = ".printed"  # file beside the pages: digest of what they were made of
+PRINTED = ".printed"  # file beside the pages: digest of what they were made of
 
 
 def digest(stage: Path, lock: Path) -> str:
@@ -33,7 +33,8 @@ def digest(stage: Path, lock: Path) -> str:
     """
     press = Path(__file__).parents[1]
     files = {f"stage/{x.relative_to(stage)}": x for x in stage.rglob("*")}
-    files |= {f"press/{x.relative_to(press)}": x for x in press.rglob("*.py")}
+    sources = (*press.rglob("*.py"), *press.rglob("templates/*.html"))
+    files |= {f"press/{x.relative_to(press)}": x for x in sources}
     files["lock"] = lock
     lines = [f"{n} {sha256_of(x)}" for n, x in sorted(files.items()) if x.is_file()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -41,7 +42,7 @@ def digest(stage: Path, lock: Path) -> str:
 
 def is_printed(html: Path, digest: str) -> bool:
     """Whether a folder of pages was made of exactly this."""
-    mark = html / _PRINTED
+    mark = html / PRINTED
     whole = (html / "index.html").exists() and mark.exists()
     return whole and mark.read_text() == digest
 
@@ -62,7 +63,7 @@ def render(stage: Path, root: Path, digest: str, *, strict: bool = True) -> Path
     """
     html = sphinx(stage, root, "html", strict=strict)
     write_notebooks(stage, html, html / "notebooks", root)
-    (html / _PRINTED).write_text(digest)
+    (html / PRINTED).write_text(digest)
     return html
 
 
@@ -120,6 +121,8 @@ def check_links(stage: Path, root: Path) -> str:
 def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bool:
     """Print each edition whose staged pages have changed, side by side.
 
+    The pages of an edition that is not staged are deleted.
+
     Args:
         build_folder: With `stage` and a `stage-<name>` for each other edition.
         root: Of the project.
@@ -135,6 +138,8 @@ def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bo
     # The English first: the others are put below its pages.
     places = {build_folder / "stage": html}
     places |= {build_folder / f"stage-{x}": html / x for x in FOLDERS.values()}
+    for stage in [x for x in places if not x.exists()]:
+        shutil.rmtree(places.pop(stage), ignore_errors=True)
     made_of = {stage: digest(stage, root / "requirements.lock") for stage in places}
     new = [x for x, place in places.items() if not is_printed(place, made_of[x])]
     with ThreadPoolExecutor(max_workers=usable_cores()) as printers:

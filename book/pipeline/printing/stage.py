@@ -6,7 +6,7 @@ Prose and captions come from the current sources, outputs from the stored runs.
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -133,6 +133,7 @@ def stage(
     *,
     note: str = "",
     fallen: Sequence[Judgement] = (),
+    languages: Collection[str] = (),
 ) -> None:
     """Write the folder that jupyter-book builds.
 
@@ -144,6 +145,7 @@ def stage(
         generated: Pages written by the press, by name, and files, by name with suffix.
         note: Put under the title of each page that cites results.
         fallen: The verdicts that fall on this run.
+        languages: Of the editions beside the English, to which the pages lead.
 
     Raises:
         BookError: Listing every fault found in citations, or naming a picture.
@@ -151,7 +153,7 @@ def stage(
     shutil.rmtree(folder, ignore_errors=True)
     leave = shutil.ignore_patterns("pipeline", "results", "locale", "lab", "*.yml")
     shutil.copytree(root / "book", folder, ignore=leave)
-    (folder / "_config.yml").write_text(_config(root))
+    (folder / "_config.yml").write_text(_config(root, languages))
     (folder / "_toc.yml").write_text(_contents(root / "_toc.yml", runs))
     library = library_pages(root / "recsys_lib")
     if language() == ENGLISH:
@@ -216,15 +218,17 @@ def _noted(text: str, note: str) -> str:
     return f"{title}\n\n{note}{end}{rest}" if note else text
 
 
-def _config(root: Path) -> str:
-    """`_config.yml` with the version and the address of the repository filled in."""
+def _config(root: Path, languages: Collection[str]) -> str:
+    """`_config.yml` with version, address of the repository and editions filled in."""
     config = settings(root / "_config.yml")
     config["repository"] = {
         **config.get("repository", {}),
         "url": repository(root / "_config.yml"),
     }
     version = project_version(root)
-    config["sphinx"]["config"] |= {"version": version, "release": version}
+    sphinx = config["sphinx"]["config"]
+    context = {**sphinx.get("html_context", {}), "editions": sorted(languages)}
+    sphinx |= {"version": version, "release": version, "html_context": context}
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
