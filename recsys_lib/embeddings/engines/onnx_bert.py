@@ -98,8 +98,8 @@ class _Graph:
         output = f"{name}.product"
         if not self._int8:
             return self.add("MatMul", [value, self.hold(name, matrix)], output)
-        parts = zip(("codes", "scales"), _in_blocks(matrix), strict=True)
-        held = [self.hold(f"{name}.{part}", x) for part, x in parts]
+        codes, scales = _in_blocks(matrix)
+        held = [self.hold(f"{name}.codes", codes), self.hold(f"{name}.scales", scales)]
         sizes = {"K": matrix.shape[0], "N": matrix.shape[1], "block_size": _BLOCK}
         options = sizes | {"bits": 8, "accuracy_level": _IN_INT8}
         return self.add("MatMulNBits", [value, *held], output, **options)
