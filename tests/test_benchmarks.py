@@ -386,6 +386,14 @@ def test_servers_are_measured_and_one_that_does_not_start_says_why(
     assert rows["p50 at 20 requests/s, own"].value.value > 0
 
 
+def test_a_server_that_stops_between_two_rounds_has_no_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(servers, "FOLDER", tmp_path)
+    ended = program("raise SystemExit('out of memory')")
+    amount = servers.Amount(1, 0.1, 0.1)
+    found = servers.visit("infinity", ended, ["a"], 20.0, amount, 0)
+    assert np.isnan(found).all()
+
+
 def test_a_server_says_where_it_listens_and_ends_when_it_is_told_to():
     script = "from benchmarks.children.worker import stay_at; stay_at('http://a:1')"
     with service.running_service([sys.executable, "-c", script]) as child:

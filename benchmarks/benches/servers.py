@@ -95,6 +95,7 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
         except (NotRun, ServiceFailed, OSError, ValueError) as reason:
             rows.append(not_run("servers", name, str(reason).splitlines()[-1]))
         else:
+            print(f"  {name}: about {trial[name]:.0f} requests/s", flush=True)
             programs[name] = program
             said = f"mean cosine to f32 {like:.3f}" if program.comparable else ""
             notes[name] = "; ".join(filter(None, [program.note, said]))
@@ -107,6 +108,9 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
     }
     found = interleave(calls, rounds=amount.rounds, warmup=0)
     measured = {name: x.reshape(-1, 3).T for name, x in found.items()}
+    for name in [name for name, x in measured.items() if np.isnan(x).any()]:
+        rows.append(not_run("servers", name, "it did not answer in every round"))
+        del measured[name]
     return rows + table(measured, light_per_s, notes)
 
 
@@ -171,11 +175,19 @@ def visit(
     amount: Amount,
     _: int,
 ) -> list[float]:
-    """Start it; return its saturation in requests/s, p50 and p99 under light load."""
-    with serving(name, program, texts) as service:
-        light = service.load(light_per_s, amount.run_s)
-        p50_ms, p99_ms = np.quantile(light.latency_ms, [0.5, 0.99])
-        per_s = saturation_per_s(service, amount.step_s)
+    """Start it; return its saturation in requests/s, p50 and p99 under light load.
+
+    They are NaN if it stops, or answers no rate.
+    """
+    try:
+        with serving(name, program, texts) as service:
+            light = service.load(light_per_s, amount.run_s)
+            p50_ms, p99_ms = np.quantile(light.latency_ms, [0.5, 0.99])
+            per_s = saturation_per_s(service, amount.step_s)
+    except (ServiceFailed, ValueError):
+        return [np.nan] * 3
+    said = f"p50 {p50_ms:.1f}, p99 {p99_ms:.1f} ms at {light_per_s:.0f}/s"
+    print(f"  {name}: {said}; saturates at {per_s:.0f}/s", flush=True)
     return [per_s, float(p50_ms), float(p99_ms)]
 
 
@@ -184,7 +196,7 @@ def serving(name: str, program: Program, texts: list[str]) -> Iterator[Service]:
     """Run a server in the block, warmed up with some seconds of requests."""
     running = running_service(
         program.command,
-        log=FOLDER / f"{name}-server.log",
+        log=FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-server.log",
         env={**child_environment(), **program.env},
         cwd=program.cwd,
         health=program.health,

@@ -43,6 +43,7 @@ SLACK_S = 0.1  # added to the deadline for network and sender
 REST_S = 1.5  # after an overload: queues drain
 QUEUED_MS = 200.0  # a higher latency means a queue
 BURST, BURST_PER_S = 30, 1000.0  # sent at once; their rate of answers starts a search
+SLOWEST_PER_S = 5.0  # where a search starts if nothing of a burst is answered
 ALONE_PER_S = 5.0  # so few that no two overlap
 IDEAL = "a simulated queue with the times of single requests: the cost of waiting"
 OVER_TUTORIAL, OVER_SWAPPED, P99_MS, GROWTH, RETURN = 8.0, 2.5, 20.0, 1.05, 1.25
@@ -174,7 +175,9 @@ def saturation_per_s(service: Service, step_s: float, _: int = 0) -> float:
         return load
 
     burst = service.load(BURST_PER_S, BURST / BURST_PER_S)
-    start_per_s = burst.ok.sum() / burst.finished_s[burst.ok].max()
+    start_per_s = SLOWEST_PER_S
+    if burst.ok.any():
+        start_per_s = burst.ok.sum() / burst.finished_s[burst.ok].max()
     found = find_saturation(offer, start_per_s=start_per_s, step=1.15, width=1.05)
     return found.rate_per_s
 

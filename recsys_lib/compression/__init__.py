@@ -1,1 +1,1 @@
-"""Smaller models and tables: pruning, quantisation, distillation."""
+"""Smaller models and tables: pruning, quantisation, distillation; and fine-tuning."""

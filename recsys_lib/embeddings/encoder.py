@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
     "openvino": ("float32", "bfloat16", "int8"),
-    "onnxruntime": ("float32", "int8"),
+    "onnxruntime": ("float32",),
 }
 
 _CARRIED_LENGTH = 128  # all-MiniLM-L6-v2 was trained on texts of 128 tokens
@@ -104,18 +104,17 @@ def load_encoder(
         engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": on a GPU torch;
             on a CPU the faster of the first two, as `engines.choice` measured it, or
             torch where these cannot run the model (`Encoder.engine_reason`).
-        precision: "float32", "bfloat16" (not onnxruntime), "float16" (torch), "int8"
-            (not torch), or "auto": on a CPU the fastest of float32, bfloat16 and, with
-            calibration, int8; on a GPU bfloat16.
+        precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
+            "auto": on a CPU the fastest of float32, bfloat16 and, with calibration,
+            int8; on a GPU bfloat16.
         pooling: As of `pooling.pool`; None for as the model was trained.
         device: "cpu" or "cuda[:i]".
         max_length: Longest text in tokens, special tokens included; the rest of a text
             is cut off. None for as the model was trained, 128 for the carried model.
         n_threads: Threads of a forward pass on openvino and onnxruntime; None for all
             cores.
-        calibration: A few hundred texts of the kind to encode, which "int8" of openvino
-            needs. With them "auto" may choose int8, if its mean cosine to the default
-            is 0.99 or more on these texts.
+        calibration: A few hundred texts of the kind to encode, which "int8" needs.
+            With them "auto" may choose int8, at a mean cosine to float32 above 0.99.
 
     Returns:
         An encoder of unit vectors; `static.StaticEncoder` for a table of tokens, which

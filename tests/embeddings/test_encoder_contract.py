@@ -17,9 +17,6 @@ ENCODERS = {
     "onnxruntime": lambda folder: load_encoder(
         folder, engine="onnxruntime", max_length=16
     ),
-    "onnxruntime int8": lambda folder: load_encoder(
-        folder, engine="onnxruntime", precision="int8", max_length=16
-    ),
     "cls": lambda folder: load_encoder(
         folder, engine="torch", pooling="cls", max_length=16
     ),

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Choice = tuple[str, str]  # engine, precision
 
-MIN_COSINE = 0.99  # mean, of an int8 candidate to the default
 MIN_GAIN = 0.05  # fraction of its time by which another must beat the default
 N_TOKENS = 16
 _FLUSH_BYTES = 96 << 20  # more than the caches of a processor hold
@@ -38,8 +37,7 @@ def fastest(
 ) -> Choice:
     """Choose the engine and the precision that take the least time.
 
-    Without calibration no choice loses quality. With it, "auto" may also take an "int8"
-    whose vectors of these texts have a mean cosine of 0.99 to those of the default.
+    Without calibration no choice loses quality; with it, "auto" may also take "int8".
 
     Args:
         folder: Folder of a pre-trained model.
@@ -55,7 +53,7 @@ def fastest(
     config = json.loads((folder / "config.json").read_text())
     onnx = is_plain_bert(config) and find_spec("onnxruntime") is not None
     if engine == "auto" and onnx and not find_spec("openvino"):
-        engine = "openvino" if precision == "bfloat16" else "onnxruntime"
+        engine = "onnxruntime" if precision in ("auto", "float32") else "openvino"
     choices = candidates(engine, precision, onnx=onnx, int8=bool(calibration))
     if len(choices) == 1:
         return choices[0]
@@ -65,7 +63,6 @@ def fastest(
             choice: load_choice(folder, choice, n_threads=1, calibration=calibration)
             for choice in choices
         }
-        networks = close_enough(networks, calibration)
         (home / "choice.json").write_text(json.dumps(faster(networks)))
 
     rows = [tokens.ids.tolist() for tokens in calibration]
@@ -82,12 +79,12 @@ def load_choice(
     n_threads: int | None,
     calibration: Sequence[Tokens] = (),
 ) -> "OpenVinoNetwork | OnnxNetwork":
-    """Load a model for an engine and a precision; OpenVINO's "int8" is calibrated."""
+    """Load a model for an engine and a precision; only "int8" is calibrated."""
     engine, precision = choice
     if engine == "onnxruntime":
         from recsys_lib.embeddings.engines.onnxruntime import load_onnx_network
 
-        return load_onnx_network(folder, precision=precision, n_threads=n_threads)
+        return load_onnx_network(folder, n_threads=n_threads)
     from recsys_lib.embeddings.engines.openvino import load_openvino_network
 
     return load_openvino_network(
@@ -110,9 +107,7 @@ def candidates(
     [('openvino', 'float32')]
     """
     if engine == "onnxruntime":
-        quantised = ["int8"] if int8 else []
-        either = ["float32", *quantised] if precision == "auto" else [precision]
-        return [("onnxruntime", x) for x in either]
+        return [("onnxruntime", "float32")]
     if precision not in ("auto", "float32", "bfloat16"):
         return [("openvino", precision)]
     from recsys_lib.embeddings.engines import openvino
@@ -121,34 +116,10 @@ def candidates(
     if precision == "auto" and not openvino.has_bfloat16():
         precisions = ["float32"]
     choices = [("openvino", x) for x in precisions]
-    int8 = int8 and precision == "auto"
-    choices += [("openvino", "int8")] if int8 else []
+    choices += [("openvino", "int8")] if int8 and precision == "auto" else []
     if engine == "auto" and onnx and "float32" in precisions:
         choices.insert(0, ("onnxruntime", "float32"))  # more threads help it more
-        choices += [("onnxruntime", "int8")] if int8 else []
     return choices
-
-
-def close_enough(
-    networks: "Mapping[Choice, OpenVinoNetwork | OnnxNetwork]",
-    texts: Sequence[Tokens],
-) -> "dict[Choice, OpenVinoNetwork | OnnxNetwork]":
-    """Leave out each int8 candidate with too low a mean cosine to the default.
-
-    Args:
-        networks: The candidates, the default first.
-        texts: To compare their vectors on, each alone.
-    """
-    exact = next(iter(networks.values())) if texts else None
-
-    def is_close(choice: Choice) -> bool:
-        if exact is None or choice[1] != "int8":
-            return True
-        both = (x.encode(texts, "mean") for x in (networks[choice], exact))
-        cosines = [(a * b).sum() for a, b in zip(*both, strict=True)]
-        return bool(np.mean(cosines) >= MIN_COSINE)
-
-    return {choice: x for choice, x in networks.items() if is_close(choice)}
 
 
 def faster(

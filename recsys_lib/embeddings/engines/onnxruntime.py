@@ -36,6 +36,7 @@ class OnnxNetwork:
     """
 
     engine: ClassVar[str] = "onnxruntime"
+    precision: ClassVar[str] = "float32"
     pool = staticmethod(pool)
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
@@ -43,11 +44,6 @@ class OnnxNetwork:
         self._sessions = Sessions(file)
         meta = self._sessions.load(self._n_threads).get_modelmeta()
         self._facts = meta.custom_metadata_map
-
-    @property
-    def precision(self) -> str:
-        """Of the products, as of `convert_to_onnx`."""
-        return str(self._facts["precision"])
 
     @property
     def dim(self) -> int:
@@ -127,14 +123,11 @@ def _load_session(file: Path, n_threads: int) -> Any:
         )
 
 
-def load_onnx_network(
-    folder: Path, *, precision: str = "float32", n_threads: int | None = None
-) -> OnnxNetwork:
+def load_onnx_network(folder: Path, *, n_threads: int | None = None) -> OnnxNetwork:
     """Load a pre-trained BERT; its first use on this machine converts it from torch.
 
     Args:
         folder: Holds config.json and the weights.
-        precision: As of `convert_to_onnx`.
         n_threads: Threads of a forward pass; None for all cores.
 
     Raises:
@@ -144,25 +137,17 @@ def load_onnx_network(
     def save(home: Path) -> None:
         from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
-        network = load_torch_network(folder)
-        convert_to_onnx(network, home / "model.onnx", precision=precision)
+        convert_to_onnx(load_torch_network(folder), home / "model.onnx")
 
-    made = cache_files("onnx", [hashes_of(folder), precision], save)
+    made = cache_files("onnx", [hashes_of(folder)], save)
     return OnnxNetwork(made / "model.onnx", n_threads=n_threads)
 
 
-def convert_to_onnx(
-    network: "TorchNetwork", file: Path, *, precision: str = "float32"
-) -> None:
+def convert_to_onnx(network: "TorchNetwork", file: Path) -> None:
     """Write a BERT of float32 on the CPU as one ONNX file.
 
-    Args:
-        network: Its weights are written.
-        file: To write.
-        precision: Of the products of weights: "float32" or "int8".
-
     Raises:
-        ValueError: If it is no BERT, or the precision is another one.
+        ValueError: If it is no BERT.
     """
     from recsys_lib.embeddings.engines.onnx_bert import bert_graph
 
@@ -170,14 +155,10 @@ def convert_to_onnx(
     if not is_plain_bert(config):
         got = f"got {config['model_type']}, {config['hidden_act']}"
         raise ValueError(f"onnxruntime must be given BERT, an encoder with gelu; {got}")
-    if precision not in ("float32", "int8"):
-        raise ValueError(f"precision must be float32 or int8; got {precision!r}")
     state = network.model.state_dict()
-    named = {name: x.detach().numpy() for name, x in state.items()}
-    model = bert_graph(config, named, int8=precision == "int8")
+    model = bert_graph(config, {name: x.detach().numpy() for name, x in state.items()})
     weights = [onnx.numpy_helper.to_array(x) for x in model.graph.initializer]
     facts = {"dim": network.dim, "n_parameters": network.n_parameters}
     facts["size_bytes"] = sum(x.nbytes for x in weights)
-    said = {key: str(x) for key, x in facts.items()} | {"precision": precision}
-    onnx.helper.set_model_props(model, said)
+    onnx.helper.set_model_props(model, {key: str(x) for key, x in facts.items()})
     onnx.save(model, str(file))

@@ -1,23 +1,16 @@
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import openvino as openvino_engine
-from recsys_lib.embeddings.engines.choice import (
-    candidates,
-    close_enough,
-    faster,
-    fastest,
-)
+from recsys_lib.embeddings.engines.choice import candidates, faster, fastest
 
-PLAIN, BRAIN, ONNX, BLOCKS = (
+PLAIN, BRAIN, ONNX = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
     ("onnxruntime", "float32"),
-    ("onnxruntime", "int8"),
 )
 
 
@@ -82,31 +75,10 @@ def test_candidates(engine, precision, has_bfloat16, expected, monkeypatch):
 def test_int8_comes_in_where_auto_may_lose_a_little(monkeypatch):
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
     int8 = ("openvino", "int8")
-    assert candidates("auto", "auto", int8=True) == [ONNX, PLAIN, BRAIN, int8, BLOCKS]
+    assert candidates("auto", "auto", int8=True) == [ONNX, PLAIN, BRAIN, int8]
     assert candidates("openvino", "auto", int8=True) == [PLAIN, BRAIN, int8]
     assert candidates("auto", "float32", int8=True) == [ONNX, PLAIN]
-    assert candidates("onnxruntime", "auto", int8=True) == [ONNX, BLOCKS]
-    assert candidates("onnxruntime", "int8") == [BLOCKS]
-    assert candidates("auto", "auto", onnx=False, int8=True) == [PLAIN, BRAIN, int8]
-
-
-@dataclass
-class Turned:
-    """Its vectors have this cosine to (1, 0)."""
-
-    cosine: float
-
-    def encode(self, batches, pooling):
-        row = [self.cosine, (1 - self.cosine**2) ** 0.5]
-        return [np.array([row], np.float32) for _ in batches]
-
-
-def test_an_int8_that_is_too_far_from_the_default_is_left_out():
-    int8 = ("openvino", "int8")
-    networks = {ONNX: Turned(1), BRAIN: Turned(0.9)}
-    networks |= {int8: Turned(0.985), BLOCKS: Turned(0.995)}
-    assert [*close_enough(networks, ["a text"])] == [ONNX, BRAIN, BLOCKS]
-    assert close_enough(networks, []) == networks  # then int8 is no candidate
+    assert candidates("onnxruntime", "auto", int8=True) == [ONNX]
 
 
 def test_calibration_lets_the_measured_choice_be_int8(model, monkeypatch):
@@ -116,7 +88,7 @@ def test_calibration_lets_the_measured_choice_be_int8(model, monkeypatch):
     monkeypatch.setattr(engine_choice, "faster", choose)
     known = ["a film", "space opera", "war"]
     encoder = load_encoder(model, max_length=16, calibration=known)
-    assert (encoder.engine, encoder.precision) == BLOCKS
+    assert (encoder.engine, encoder.precision) == ("openvino", "int8")
     assert load_encoder(model, max_length=16).precision != "int8"
 
 
@@ -163,7 +135,7 @@ def test_a_real_measurement_ends_with_a_candidate(model):
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
-        ("openvino", {"auto": ONNX, "float32": ONNX, "int8": BLOCKS}),
+        ("openvino", {"auto": ONNX, "float32": ONNX, "int8": ("openvino", "int8")}),
         ("onnxruntime", dict.fromkeys(["auto", "float32"], PLAIN)),
     ],
 )

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from recsys_lib.embeddings.architecture import is_plain_bert
-from recsys_lib.embeddings.engines.onnx_bert import _in_blocks
 from recsys_lib.embeddings.engines.onnxruntime import (
     OnnxNetwork,
     convert_to_onnx,
@@ -54,39 +53,6 @@ def test_what_stands_in_the_padding_does_not_matter(network):
     other = Tokens(np.where(plain.mask == 1, plain.ids, 999), plain.mask)
     first, second = network.encode([plain, other], "mean")
     np.testing.assert_allclose(first, second, atol=2e-6)
-
-
-@pytest.fixture(scope="module")
-def blocks(tiny, tmp_path_factory):
-    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    convert_to_onnx(tiny.network, file, precision="int8")
-    return OnnxNetwork(file)
-
-
-def test_blocks_of_8_bits_are_a_quarter_of_float32_and_a_scale():
-    matrix = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
-    codes, scales = _in_blocks(matrix)
-    assert (codes.shape, scales.shape) == ((3, 2, 32), (6,))
-    rows = matrix.T.reshape(3, 2, 32)
-    found = (codes - 128.0) * scales.reshape(3, 2, 1)
-    assert (
-        abs(found - rows) <= 0.501 * abs(rows).max(axis=2, keepdims=True) / 127
-    ).all()
-
-
-def test_int8_is_near_float32_whatever_else_is_in_the_batch(network, blocks):
-    assert (network.precision, blocks.precision) == ("float32", "int8")
-    assert blocks.size_bytes < network.size_bytes
-    tokens = pad(ROWS, 0)
-    (found,), (exact,) = (x.encode([tokens], "mean") for x in (blocks, network))
-    assert ((found * exact).sum(axis=1) > 0.99).all()
-    alone = [blocks.encode([pad([row], 0)], "mean")[0] for row in ROWS]
-    np.testing.assert_allclose(found, np.concatenate(alone), atol=1e-5)
-
-
-def test_an_unknown_precision_is_refused(tiny, tmp_path):
-    with pytest.raises(ValueError, match="float32 or int8; got 'int2'"):
-        convert_to_onnx(tiny.network, tmp_path / "model.onnx", precision="int2")
 
 
 def test_only_bert_is_converted(tiny, tmp_path):

@@ -3,15 +3,15 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recsys_lib.embeddings.encoder import load_encoder
-from recsys_lib.embeddings.random_bert import random_encoder
-from recsys_lib.models import fine_tuning
-from recsys_lib.models.fine_tuning import (
+from recsys_lib.compression import fine_tuning
+from recsys_lib.compression.fine_tuning import (
     TextPairs,
     contrastive_loss,
     fine_tune,
     train_head,
 )
+from recsys_lib.embeddings.encoder import load_encoder
+from recsys_lib.embeddings.random_bert import random_encoder
 from recsys_lib.models.training import TrainingOptions
 
 TINY = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from recsys_lib.arguments import positive, whole_number
 from recsys_lib.arrays import Float32Array, Float64Array, IntArray
 from recsys_lib.artifacts import cache_arrays
-from recsys_lib.embeddings.engines.torch import TorchNetwork
+from recsys_lib.compression.pruning import bert_of
 from recsys_lib.embeddings.pooling import pool_tensors
 from recsys_lib.embeddings.tokens import Batching, length_batches, pad, token_ids
 from recsys_lib.embeddings.transformer import Encoder
@@ -118,7 +118,7 @@ def fine_tune(
 
     Source: Reimers & Gurevych, EMNLP 2019, arXiv 1908.10084.
     """
-    model = _bert(encoder)
+    model = bert_of(encoder)
     n_below = len(model.encoder.layer) - whole_number("n_layers", n_layers)
     if n_below < 0:
         got = f"got {n_layers}"
@@ -263,20 +263,12 @@ def _best(
     return Tuned(vectors, losses, *notes.tolist())
 
 
-def _bert(encoder: Encoder) -> Any:
-    """Return the model of an encoder; raises as `fine_tune` does."""
-    network: object = encoder.network
-    if isinstance(network, TorchNetwork) and network.model.config.model_type == "bert":
-        return network.model
-    raise TypeError(f'encoder must be a BERT of engine="torch"; got {network}')
-
-
 @torch.inference_mode()
 def _states(
     encoder: Encoder, texts: Sequence[str], n_layers: int
 ) -> list[torch.Tensor]:
     """Hidden states (length, dim) of each text after the first layers."""
-    model, ids = _bert(encoder), token_ids(encoder.tokenizer, texts)
+    model, ids = bert_of(encoder), token_ids(encoder.tokenizer, texts)
     states = dict[int, torch.Tensor]()
     for rows in length_batches([len(x) for x in ids], _BATCH):
         tokens = pad([ids[i] for i in rows], encoder.pad_id)
