@@ -20,7 +20,7 @@ PAGES = ("intro", "appendix_a", "glossary", "references")
 CLAIM_FIELDS = ("short", "correct", "condition")
 OPTION_FIELDS = ("build", "gain", "time", "rest")
 # Facts about a run that prose cites.
-FACTS = ("smoke", "standard", "full", "film", "films")
+FACTS = ("smoke", "standard", "full", "film", "films", "item", "items")
 _IN_SCRIPT = re.compile(r"""\bsay\(\s*"((?:[^"\\]|\\.)*)\"""")
 
 Messages = dict[str, dict[str, list[str]]]
