@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from benchmarks.benches.service import Service, saturation_per_s
+from benchmarks.benches.service import Amount, Service, saturation_per_s
 from benchmarks.bounds import Bounds
 from benchmarks.children.peer_worker import EXPORTS, weights_folder
 from benchmarks.peers import (
@@ -67,15 +67,6 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     comparable: bool = True
-
-
-@dataclass(frozen=True)
-class Amount:
-    """Rounds, seconds of one step of the search, seconds of the light load."""
-
-    rounds: int
-    step_s: float
-    run_s: float
 
 
 QUICK, FULL = Amount(1, 1.5, 3.0), Amount(3, 3.0, 8.0)
