@@ -13,6 +13,7 @@ from nbformat.v4 import new_markdown_cell
 
 from book.pipeline.language.catalogues import (
     ENGLISH,
+    PRESS,
     plain_translation,
     said,
     speaking,
@@ -33,6 +34,7 @@ NEEDS = {  # by the tag `needs-...` of a cell: what a reader's data or model may
     "new-items": "too few users interacted with items new at the end of the log",
 }
 OF_THE_BOOK = frozenset({"reviews"})  # what the book's own data and model lack
+FOLDED = frozenset({"code_prompt_show", "code_prompt_hide"})  # in a cell's `mystnb`
 _NAME = re.compile(r"\d\d_.+\.md")
 Notebook = Any  # nbformat's NotebookNode, a dict with attribute access
 
@@ -91,6 +93,7 @@ class Chapter:
                 shown["figure"]["caption"] = plain_translation(caption, self.stem)
             if alt := shown.get("image", {}).get("alt"):
                 shown["image"]["alt"] = said(joined(alt), self.stem)
+            shown |= {x: said(shown[x], PRESS) for x in FOLDED & {*shown}}
 
     @property
     def code(self) -> list[str]:
@@ -109,6 +112,12 @@ class Chapter:
                 text = figure.get(part, {}).get(key, "")
                 found.append((f"cell {n}, {key}", text))
         return [(place, text) for place, text in found if text]
+
+    @property
+    def titles_of_folded(self) -> list[str]:
+        """What the folded outputs are called, such as `Show the numbers`."""
+        shown = [cell.metadata.get("mystnb", {}) for cell in self.notebook.cells]
+        return sorted({cell[x] for cell in shown for x in FOLDED & {*cell}})
 
     @cached_property
     def parameters(self) -> dict[str, object]:

@@ -40,8 +40,11 @@ def messages(root: Path) -> Messages:
 
 def _all(root: Path) -> Iterator[tuple[str, str, str]]:
     for chapter in find_chapters(root / "chapters"):
-        for text, place in _of_chapter(Chapter(chapter.path, frozenset())):
+        whole = Chapter(chapter.path, frozenset())
+        for text, place in _of_chapter(whole):
             yield chapter.stem, text, place
+        for text in whole.titles_of_folded:
+            yield PRESS, text, chapter.stem
     for page in PAGES:
         text = (root / f"book/{page}.md").read_text()
         for unit in units(without_chinese(text)):
