@@ -74,9 +74,12 @@ def faults_of(page: Page, svg: str, width: int, back: str) -> list[str]:
     return page.evaluate(FAULTS, given)
 
 
+MORE = ("provenance", "glossary", "references")
+
+
 def printed(book: Path) -> list[Path]:
     """The pages with results or prose, and one of the library's, which are alike."""
-    named = [book / f"html/{name}.html" for name in ("provenance", "glossary")]
+    named = [book / f"html/{name}.html" for name in MORE]
     all_pages = pages(book)
     library = [path for path in all_pages if path.parent.name == "library"]
     return [p for p in [*all_pages, *named] if p not in library[1:]]

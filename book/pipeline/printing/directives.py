@@ -72,6 +72,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", _load_results)
     app.connect("html-page-context", _leave_thebe_out, priority=900)
     app.connect("html-page-context", _name_folds)
+    app.connect("html-page-context", _list_sources)
     plain = (_as_text, _as_text)
     shown = (_open_number, _close_number)
     app.add_node(RecordNumber, html=shown, latex=plain, text=plain)
@@ -124,6 +125,12 @@ def _leave_thebe_out(
     """Remove the script of live cells: it needs a server and is added twice."""
     scripts = context.get("script_files", [])
     context["script_files"] = [s for s in scripts if not _of_thebe(s)]
+
+
+def _list_sources(_app: Sphinx, _page: str, _name: str, context: Any, *_: Any) -> None:
+    """Give each source the role of its list's items; docutils' own is deprecated."""
+    if body := context.get("body"):
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _name_folds(_app: Sphinx, _page: str, _name: str, context: Any, *_: Any) -> None:
