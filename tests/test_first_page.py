@@ -80,6 +80,31 @@ def test_the_tight_budget_is_decided_by_whole_intervals() -> None:
     assert "does not decide" in advice(9, 11)
 
 
+def test_new_users_get_what_adds_most_and_a_control_before_the_model() -> None:
+    cases, _ = load_cases(ROOT / DECISIONS)
+    (case,) = [x for x in cases if x.case == "New users"]
+    run = load_recorded(ROOT / "book/results")["amd-epyc-2-cores"]
+
+    def advice(**gains: float) -> str:
+        records = dict(run.records["ch3"])
+        records["user_gain_text_1"] = records["user_gain_text_1"] | {"low": 0.01}
+        for name, gain in gains.items():
+            ends = {"value": gain, "low": gain - 0.01, "high": gain + 0.01}
+            records[f"user_gain_{name}_10"] = records[f"user_gain_{name}_10"] | ends
+        return decision_table(
+            [case], Results({**run.records, "ch3": records}, run.facts)
+        )
+
+    alike = advice(text=0.1, tfidf=0.1, genre_year=0.1, ease=0.07)
+    assert "by metadata or by counted words" in alike
+    assert "language model's similarity" in advice(
+        text=0.1, tfidf=0.05, genre_year=0.05, ease=0.07
+    )
+    assert "the histories favour" in advice(
+        text=0.07, tfidf=0.07, genre_year=0.07, ease=0.07
+    )
+
+
 def test_a_case_without_its_records_is_named_below_the_table() -> None:
     readers = Results({"ch1": {}}, {**MACHINE, "dataset": "shop"})
     table = decision_table([Case("New items", [WITH])], readers)
