@@ -247,7 +247,7 @@ def machine_table(
         recorded: The recorded runs by name.
     """
     runs = {say("this run"): here, **recorded}
-    head = " | ".join(f"{name}: {_dated(run)}" for name, run in runs.items())
+    head = " | ".join(f"{name}{say(': ')}{_dated(run)}" for name, run in runs.items())
     lines = [
         f"| {what} | {' | '.join(_shown(run, cited) for run in runs.values())} |"
         for what, cited in rows.items()
@@ -269,5 +269,5 @@ def _shown(run: Results, citation: str) -> str:
 
 
 def _dated(run: Results) -> str:
-    date = f", {run.facts['date']}" if "date" in run.facts else ""
+    date = f"{say(', ')}{run.facts['date']}" if "date" in run.facts else ""
     return machine_line(run) + date
