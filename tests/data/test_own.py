@@ -578,6 +578,7 @@ def test_the_book_is_made_of_clicks_without_ratings(
     assert NEEDS["metadata"] in pages["02_foundations"]
     for name in ("intro", *(x for x in pages if x[:2].isdigit())):
         shown = re.findall(r"<(?:p|li|td|th|text|h\d)\b.*?</", pages[name], re.S)
+        shown = [re.sub(r"<[^>]*>?", "", x) for x in shown]  # names of records stay
         wrong = [x for x in shown if re.search(r"\bfilms?\b", x)]
         assert not wrong, name
     assert re.search(r"240.{0,80}\n?.{0,80}garments", pages["01_overview"], re.S)
