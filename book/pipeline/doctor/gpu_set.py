@@ -7,12 +7,13 @@ Releases before the one named here download the wheels all the same.
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from book.pipeline.packages import canonical, pinned
 
 LOCK, GPU_LOCK = Path("requirements.lock"), Path("requirements-gpu.lock")
 PIP = "26.3"
@@ -66,9 +67,11 @@ def differences(pins: Iterable[str], lock: str, gpu_lock: str) -> list[str]:
     >>> differences(["torch==2", "new==1"], "torch==2", "Old==3")
     ['+ new==1', '- Old==3']
     """
-    shared = {_plain(pin) for pin in _pins(lock)}
-    needed = {_plain(pin): pin for pin in pins if _plain(pin) not in shared}
-    locked = {_plain(pin): pin for pin in _pins(gpu_lock)}
+    shared = {canonical(name) for name in pinned(lock)}
+    named = {canonical(pin.partition("==")[0]): pin for pin in pins}
+    needed = {name: pin for name, pin in named.items() if name not in shared}
+    pairs = pinned(gpu_lock).items()
+    locked = {canonical(name): f"{name}=={version}" for name, version in pairs}
     missing = [f"+ {needed[x]}" for x in sorted({*needed} - {*locked})]
     return missing + [f"- {locked[x]}" for x in sorted({*locked} - {*needed})]
 
@@ -97,15 +100,6 @@ def _python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[s
         timeout=SECONDS,
         env={**os.environ, "PIP_FIND_LINKS": str(folder)},
     )
-
-
-def _pins(text: str) -> list[str]:
-    return re.findall(r"^[\w.-]+==\S+", text, re.M)
-
-
-def _plain(pin: str) -> str:
-    """Name of a pinned package, as registries compare names."""
-    return re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower()
 
 
 if __name__ == "__main__":

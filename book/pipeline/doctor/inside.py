@@ -4,23 +4,23 @@ Prints each finding as a line of JSON.
 """
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import astuple
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from book.pipeline.doctor.findings import FAULT, NOTE, OK, Finding, run_checks
 from book.pipeline.language.fonts import GET_FONT, has_chinese_font
+from book.pipeline.packages import canonical, installed, pinned
 
 LOCK = Path("requirements.lock")
 ENGINES = ("torch", "openvino", "onnxruntime")
 SELF_TEST_S = 10.0
+_installed = cache(installed)
 
 
 def main() -> None:
@@ -34,13 +34,11 @@ def main() -> None:
 
 
 def _check_versions() -> Iterator[Finding]:
-    installed = _installed()
-    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", LOCK.read_text(), re.M))
+    there, locked = _installed(), pinned(LOCK.read_text())
     other = [
-        f"{name} {installed[key]} instead of {version}"
+        f"{name} {there[key]} instead of {version}"
         for name, version in locked.items()
-        if (key := _plain(name)) in installed
-        and installed[key].partition("+")[0] != version
+        if (key := canonical(name)) in there and there[key].partition("+")[0] != version
     ]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
@@ -211,19 +209,6 @@ def _test_itself() -> Iterator[Finding]:
             "self-test: times vary by more than a factor of five",
             "The machine is busy or shared: times in the book will be noisy.",
         )
-
-
-@cache
-def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for one in metadata.distributions():
-        name: Any = one.metadata["Name"]
-        found[_plain(name)] = one.version
-    return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 if __name__ == "__main__":

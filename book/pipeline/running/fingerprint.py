@@ -6,16 +6,15 @@ Prose does not count: an edited sentence changes the page and runs no cell.
 import ast
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from book.pipeline.chapters import Chapter
+from book.pipeline.packages import canonical, installed, pinned
 from recsys_lib.artifacts import hashes_of, sha256_of
 from recsys_lib.imports import import_closure
 
@@ -112,16 +111,9 @@ def python_of(cell: str) -> Iterator[str]:
 
 def _locked_versions(lock: Path) -> str:
     """Hash of the locked packages with their installed versions."""
-    names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
-    installed = {
-        _canonical(d.metadata["Name"]): d.version for d in metadata.distributions()
-    }
-    lines = [f"{n}=={installed.get(_canonical(n), 'missing')}" for n in sorted(names)]
+    names, there = sorted(pinned(lock.read_text())), installed()
+    lines = [f"{name}=={there.get(canonical(name), 'missing')}" for name in names]
     return _hash("\n".join(lines).encode())
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _hash_file(path: Path) -> str:
