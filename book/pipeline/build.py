@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from book.pipeline.chapters import BookError, Chapter, find_chapters
-from book.pipeline.language.catalogues import speaking
+from book.pipeline.language.catalogues import ENGLISH, speaking
 from book.pipeline.printing.editions import (
     FOLDERS,
+    staged,
     translated_cases,
     translated_claims,
     translated_runs,
@@ -195,10 +196,12 @@ def _stage_all(
     languages: frozenset[str],
 ) -> None:
     """Stage each edition: the same runs and results in its language."""
-    _stage(build_folder / "stage", root, measured, claims, own, languages=languages)
-    for language, name in FOLDERS.items():
+    english = staged(build_folder, ENGLISH)
+    _stage(english, root, measured, claims, own, languages=languages)
+    for language in FOLDERS:
+        folder = staged(build_folder, language)
         if language not in languages:
-            shutil.rmtree(build_folder / f"stage-{name}", ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             continue
         with speaking(language):
             theirs = translated_claims(claims)
@@ -206,7 +209,6 @@ def _stage_all(
             again = _Measured(
                 translated_runs(measured.runs), results, judge_all(theirs, results)
             )
-            folder = build_folder / f"stage-{name}"
             _stage(folder, root, again, theirs, own, languages=languages)
 
 

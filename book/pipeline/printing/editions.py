@@ -17,6 +17,7 @@ import yaml
 from book.pipeline.chapters import BookError, Chapter
 from book.pipeline.language.catalogues import (
     CHINESE,
+    ENGLISH,
     PRESS,
     catalogue,
     language,
@@ -39,11 +40,21 @@ from book.pipeline.running.execute import Run
 from recsys_lib.records import NARROW_MIME
 
 FOLDERS = {CHINESE: "zh"}  # of each edition but the English, below its pages
+EVERY = {ENGLISH: "", **FOLDERS}
 TAGS = {"en": "en", CHINESE: "zh-CN"}  # as HTML names the languages
 LIBRARY = "library"  # folder of its pages; in the other editions, one page
 _DRAWINGS = ("image/svg+xml", NARROW_MIME)
 _DICTIONARY = "terms.txt"  # words that the search must not cut
 _WORDS = "_static/words.js"
+
+
+def staged(build_folder: Path, language: str) -> Path:
+    """Where a build stages an edition.
+
+    >>> staged(Path("_build"), ENGLISH).name, staged(Path("_build"), CHINESE).name
+    ('stage', 'stage-zh')
+    """
+    return build_folder / "-".join(filter(None, ("stage", EVERY[language])))
 
 
 def translated_runs(runs: Mapping[Chapter, Run]) -> dict[Chapter, Run]:

@@ -17,7 +17,7 @@ from book.pipeline.chapters import BookError
 from book.pipeline.language.catalogues import ENGLISH, PRESS, said, say, speaking
 from book.pipeline.language.fonts import GET_FONT, has_chinese_font
 from book.pipeline.printing.archive import build_wheel, write_archive
-from book.pipeline.printing.editions import FOLDERS
+from book.pipeline.printing.editions import EVERY, staged
 from book.pipeline.printing.epub import check_epub, write_epub
 from book.pipeline.printing.offers import with_forms
 from book.pipeline.printing.render import PRINTED, sphinx, swap
@@ -51,8 +51,7 @@ class Edition:
 
 def editions_of(made: Path) -> list[Edition]:
     """The editions that a build has staged, the English first."""
-    others = [Edition(x, name, made / f"stage-{name}") for x, name in FOLDERS.items()]
-    every = [Edition(ENGLISH, "", made / "stage"), *others]
+    every = [Edition(x, folder, staged(made, x)) for x, folder in EVERY.items()]
     return [edition for edition in every if edition.staged.exists()]
 
 

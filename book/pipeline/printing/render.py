@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from book.pipeline.chapters import BookError
-from book.pipeline.printing.editions import FOLDERS
+from book.pipeline.printing.editions import EVERY, FOLDERS, staged
 from book.pipeline.printing.notebooks import write_notebooks
 from recsys_lib.artifacts import sha256_of
 from recsys_lib.machine import usable_cores
@@ -136,26 +136,20 @@ def print_editions(build_folder: Path, root: Path, *, strict: bool = True) -> bo
     """
     html = build_folder / "html"
     # The English first: the others are put below its pages.
-    places = {build_folder / "stage": html}
-    places |= {build_folder / f"stage-{x}": html / x for x in FOLDERS.values()}
+    places = {staged(build_folder, x): html / folder for x, folder in EVERY.items()}
     for stage in [x for x in places if not x.exists()]:
         shutil.rmtree(places.pop(stage), ignore_errors=True)
     made_of = {stage: digest(stage, root / "requirements.lock") for stage in places}
     new = [x for x, place in places.items() if not is_printed(place, made_of[x])]
     with ThreadPoolExecutor(max_workers=usable_cores()) as printers:
-        made = [
-            printers.submit(render, stage, root, made_of[stage], strict=strict)
-            for stage in new
-        ]
-        finished = {
-            stage: made_one.result() for stage, made_one in zip(new, made, strict=True)
-        }
-    for stage, place in places.items():
-        if stage not in finished:
-            continue
-        if place == html and html.exists():
-            _keep_others(html, finished[stage])
-        swap(finished[stage], place)
+        made = printers.map(
+            lambda stage: render(stage, root, made_of[stage], strict=strict), new
+        )
+        finished = list(made)
+    for stage, pages in zip(new, finished, strict=True):
+        if places[stage] == html and html.exists():
+            _keep_others(html, pages)
+        swap(pages, places[stage])
     return bool(new)
 
 
