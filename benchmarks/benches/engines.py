@@ -32,7 +32,7 @@ def run(bounds: object, *, quick: bool) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
         children: dict[str, Child] = {}
-        for engine, precision in candidates("auto", "auto", int8=True):
+        for engine, precision in candidates("auto", "auto", calibrated=True):
             options = {"sample": "reviews", "engine": engine, "precision": precision}
             children[f"{engine} {precision}"] = stack.enter_context(
                 start_own(**options)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
     "openvino": ("float32", "bfloat16", "int8"),
-    "onnxruntime": ("float32",),
+    "onnxruntime": ("float32", "int8"),
 }
 
 _CARRIED_LENGTH = 128  # all-MiniLM-L6-v2 was trained on texts of 128 tokens
@@ -104,17 +104,18 @@ def load_encoder(
         engine: "openvino" or "onnxruntime" (CPU), "torch", or "auto": on a GPU torch;
             on a CPU the faster of the first two, as `engines.choice` measured it, or
             torch where these cannot run the model (`Encoder.engine_reason`).
-        precision: "float32", "bfloat16", "float16" (torch), "int8" (openvino), or
-            "auto": on a CPU the fastest of float32, bfloat16 and, with calibration,
-            int8; on a GPU bfloat16.
+        precision: "float32", "bfloat16" (torch, openvino), "float16" (torch), "int8"
+            (openvino, onnxruntime), or "auto": on a CPU the fastest of float32,
+            bfloat16 and, with calibration, int8; on a GPU bfloat16.
         pooling: As of `pooling.pool`; None for as the model was trained.
         device: "cpu" or "cuda[:i]".
         max_length: Longest text in tokens, special tokens included; the rest of a text
             is cut off. None for as the model was trained, 128 for the carried model.
         n_threads: Threads of a forward pass on openvino and onnxruntime; None for all
             cores.
-        calibration: A few hundred texts of the kind to encode, which "int8" needs.
-            With them "auto" may choose int8, at a mean cosine to float32 above 0.99.
+        calibration: A few hundred texts of the kind to encode, which "int8" of
+            openvino needs. With them "auto" may choose int8 where its vectors of these
+            texts have a mean cosine of at least 0.99 to those of the default.
 
     Returns:
         An encoder of unit vectors; `static.StaticEncoder` for a table of tokens, which
@@ -202,6 +203,9 @@ def _cpu_network(
     if (weights := weights_file(folder)).suffix == ".onnx":
         from recsys_lib.embeddings.engines.onnx_file import OnnxFileNetwork
 
+        if choice[1] == "int8":
+            got = f"got 'int8' for {weights}"
+            raise ValueError(f"precision of weights in ONNX must be as they are; {got}")
         return OnnxFileNetwork(weights, n_threads=n_threads)
     from recsys_lib.embeddings.engines.choice import fastest, load_choice
 

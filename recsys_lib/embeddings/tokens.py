@@ -51,6 +51,12 @@ class Tokens:
         pooled[:, : self.n_unpooled] = 0
         return pooled
 
+    def each(self) -> "Iterator[Tokens]":
+        """Each text alone, (1, its length), without padding."""
+        for i, length in enumerate(self.mask.sum(axis=1)):
+            row = np.s_[i : i + 1, :length]
+            yield Tokens(self.ids[row], self.mask[row], self.n_unpooled)
+
 
 @dataclass(frozen=True)
 class Batching:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
+from recsys_lib.data.film_queries import load_film_queries
 from recsys_lib.embeddings.encoder import PRECISIONS, load_encoder
 from recsys_lib.embeddings.engines import onnxruntime as onnx_engine
 from recsys_lib.embeddings.engines import openvino_convert
@@ -212,6 +213,15 @@ def test_every_precision_keeps_its_bound(reference):
         assert (bfloat16 * exact).sum(axis=1).mean() > 0.999
 
 
+def test_onnxruntime_keeps_the_bound_of_int8_without_calibration():
+    texts = load_film_queries()["english"].tolist()
+    exact, int8 = (
+        load_encoder(engine="onnxruntime", precision=x) for x in ("float32", "int8")
+    )
+    assert (int8.encode(texts) * exact.encode(texts)).sum(axis=1).mean() > 0.99
+    assert int8.size_bytes < 0.3 * exact.size_bytes
+
+
 def test_one_text_is_the_same_at_every_length():
     exact = [load_encoder(engine=x, precision="float32") for x in PRECISIONS]
     reference, *others = exact  # torch first
@@ -317,7 +327,10 @@ def test_a_static_table_by_hand(encoder):
         ({"engine": "onnx"}, "engine must be one of auto, torch, .*; got 'onnx'"),
         ({"precision": "float16", "engine": "openvino"}, "precision of openvino must"),
         ({"precision": "int8", "engine": "torch"}, "precision of torch must be"),
-        ({"precision": "int8"}, 'calibration must be texts for "int8"; got none'),
+        (
+            {"precision": "int8", "engine": "openvino"},
+            'calibration must be texts for "int8"; got none',
+        ),
         ({"device": "tpu"}, "without a GPU; got 'tpu'"),
         ({"device": "cuda", "engine": "openvino"}, 'must be "cpu" for openvino'),
         ({"device": "cuda", "engine": "onnxruntime"}, 'must be "cpu" for onnxruntime'),

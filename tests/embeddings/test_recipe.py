@@ -340,6 +340,12 @@ def exported(own):
     return own
 
 
+def test_weights_in_onnx_are_not_quantised(exported):
+    (exported / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="ONNX must be as they are; got 'int8'"):
+        load_encoder(exported, precision="int8")
+
+
 def test_a_folder_of_onnx_alone_runs_without_torch(exported, monkeypatch):
     say(exported, "1_Pooling/config.json", {"pooling_mode": "max"})
     reference = load_encoder(exported, engine="torch")

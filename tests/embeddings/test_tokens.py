@@ -41,6 +41,14 @@ def test_padding_takes_nothing_away(rows):
     assert tokens.ids[tokens.mask == 0].sum() == 0
 
 
+def test_each_text_alone_has_no_padding():
+    rows = [[101, 7, 102], [101], [101, 2, 3, 4, 102]]
+    tokens = pad(rows, 0, n_unpooled=1)
+    alone = list(tokens.each())
+    assert [x.ids.tolist() for x in alone] == [[row] for row in rows]
+    assert all(x.mask.all() and x.n_unpooled == 1 for x in alone)
+
+
 def test_takes_any_sequence_of_strings(tokenizer):
     texts = np.array(["toy", "space opera"])
     assert token_ids(tokenizer, texts) == token_ids(tokenizer, texts.tolist())

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from recsys_lib.embeddings.engines.openvino import OpenVinoNetwork
 
 Choice = tuple[str, str]  # engine, precision
+_Networks = Mapping[Choice, "OpenVinoNetwork | OnnxNetwork"]
 
+LEAST_COSINE = 0.99  # on average over the texts
 MIN_GAIN = 0.05  # fraction of its time by which another must beat the default
 N_TOKENS = 16
 _FLUSH_BYTES = 96 << 20  # more than the caches of a processor hold
@@ -37,7 +39,8 @@ def fastest(
 ) -> Choice:
     """Choose the engine and the precision that take the least time.
 
-    Without calibration no choice loses quality; with it, "auto" may also take "int8".
+    Without calibration no choice loses quality; with it, "auto" may also take "int8"
+    where its vectors have a mean cosine of at least 0.99 to the default's.
 
     Args:
         folder: Folder of a pre-trained model.
@@ -53,8 +56,8 @@ def fastest(
     config = json.loads((folder / "config.json").read_text())
     onnx = is_plain_bert(config) and find_spec("onnxruntime") is not None
     if engine == "auto" and onnx and not find_spec("openvino"):
-        engine = "onnxruntime" if precision in ("auto", "float32") else "openvino"
-    choices = candidates(engine, precision, onnx=onnx, int8=bool(calibration))
+        engine = "openvino" if precision == "bfloat16" else "onnxruntime"
+    choices = candidates(engine, precision, onnx=onnx, calibrated=bool(calibration))
     if len(choices) == 1:
         return choices[0]
 
@@ -63,7 +66,8 @@ def fastest(
             choice: load_choice(folder, choice, n_threads=1, calibration=calibration)
             for choice in choices
         }
-        (home / "choice.json").write_text(json.dumps(faster(networks)))
+        chosen = faster(close(networks, calibration))
+        (home / "choice.json").write_text(json.dumps(chosen))
 
     rows = [tokens.ids.tolist() for tokens in calibration]
     made_of = [hashes_of(folder), choices, rows, describe_machine().cpu]
@@ -79,12 +83,12 @@ def load_choice(
     n_threads: int | None,
     calibration: Sequence[Tokens] = (),
 ) -> "OpenVinoNetwork | OnnxNetwork":
-    """Load a model for an engine and a precision; only "int8" is calibrated."""
+    """Load a model for an engine and a precision; openvino's "int8" is calibrated."""
     engine, precision = choice
     if engine == "onnxruntime":
         from recsys_lib.embeddings.engines.onnxruntime import load_onnx_network
 
-        return load_onnx_network(folder, n_threads=n_threads)
+        return load_onnx_network(folder, precision=precision, n_threads=n_threads)
     from recsys_lib.embeddings.engines.openvino import load_openvino_network
 
     return load_openvino_network(
@@ -93,7 +97,7 @@ def load_choice(
 
 
 def candidates(
-    engine: str, precision: str, *, onnx: bool = True, int8: bool = False
+    engine: str, precision: str, *, onnx: bool = True, calibrated: bool = False
 ) -> list[Choice]:
     """List what may run here, the default first; another must beat it clearly.
 
@@ -101,29 +105,57 @@ def candidates(
         engine: As of `fastest`.
         precision: As of `fastest`.
         onnx: Whether "auto" may take onnxruntime for this model.
-        int8: Whether "auto" may take int8, which loses a little quality.
+        calibrated: Whether there are texts to calibrate on: openvino's int8 needs them,
+            and only with them may "auto" lose a little quality.
 
     >>> candidates("openvino", "float32")
     [('openvino', 'float32')]
+    >>> candidates("auto", "int8")
+    [('onnxruntime', 'int8')]
     """
     if engine == "onnxruntime":
-        return [("onnxruntime", "float32")]
-    if precision not in ("auto", "float32", "bfloat16"):
-        return [("openvino", precision)]
+        asked = [precision] if precision != "auto" else ["float32", "int8"]
+        return [("onnxruntime", x) for x in asked[: 1 + calibrated]]
+    onnx = onnx and engine == "auto"
+    if precision == "int8":
+        by_openvino = [("openvino", "int8")] if calibrated or not onnx else []
+        return by_openvino + [("onnxruntime", "int8")] * onnx
     from recsys_lib.embeddings.engines import openvino
 
     precisions = ["float32", "bfloat16"] if precision == "auto" else [precision]
     if precision == "auto" and not openvino.has_bfloat16():
         precisions = ["float32"]
     choices = [("openvino", x) for x in precisions]
-    choices += [("openvino", "int8")] if int8 and precision == "auto" else []
-    if engine == "auto" and onnx and "float32" in precisions:
+    if onnx and "float32" in precisions:
         choices.insert(0, ("onnxruntime", "float32"))  # more threads help it more
+    if calibrated and precision == "auto":
+        choices += candidates("auto" if onnx else "openvino", "int8", calibrated=True)
     return choices
 
 
+def close(networks: _Networks, texts: Sequence[Tokens]) -> _Networks:
+    """Leave out int8 where its vectors are too far from those of the first network.
+
+    Args:
+        networks: The candidates, the default first.
+        texts: Each alone.
+    """
+    default = next(iter(networks))
+    int8 = [choice for choice in networks if choice[1] == "int8" != default[1]]
+    vectors = {
+        choice: np.concatenate(networks[choice].encode(texts, "mean"))
+        for choice in ([default, *int8] if int8 else [])
+    }
+    far = [
+        choice
+        for choice in int8
+        if (vectors[choice] * vectors[default]).sum(axis=1).mean() < LEAST_COSINE
+    ]
+    return {choice: x for choice, x in networks.items() if choice not in far}
+
+
 def faster(
-    networks: "Mapping[Choice, OpenVinoNetwork | OnnxNetwork]",
+    networks: _Networks,
     *,
     clock: Callable[[], float] = perf_counter,
 ) -> Choice:

@@ -28,7 +28,8 @@ class OnnxNetwork:
     """A converted BERT; thread-safe.
 
     A single text has all threads of a pass. Several batches run side by side, one per
-    core.
+    core. In int8 the texts of a batch run one after the other, because activations that
+    run together share a scale: a vector would depend on the other texts.
 
     Args:
         file: Written by `convert_to_onnx`; it has to stay in place.
@@ -36,7 +37,6 @@ class OnnxNetwork:
     """
 
     engine: ClassVar[str] = "onnxruntime"
-    precision: ClassVar[str] = "float32"
     pool = staticmethod(pool)
 
     def __init__(self, file: Path, *, n_threads: int | None = None) -> None:
@@ -44,6 +44,7 @@ class OnnxNetwork:
         self._sessions = Sessions(file)
         meta = self._sessions.load(self._n_threads).get_modelmeta()
         self._facts = meta.custom_metadata_map
+        self.precision = str(self._facts["precision"])
 
     @property
     def dim(self) -> int:
@@ -62,9 +63,15 @@ class OnnxNetwork:
 
     @property
     def token_table(self) -> Float32Array:
-        """Input embeddings (vocabulary, dim), before any layer."""
+        """Input embeddings (vocabulary, dim), before any layer.
+
+        Raises:
+            ValueError: If the model is in int8, and its table with it.
+        """
         from recsys_lib.embeddings.engines.onnx_bert import TOKEN_TABLE
 
+        if self.precision == "int8":
+            raise ValueError("the token table must be float32; got a model in int8")
         weights = onnx.load(str(self._file)).graph.initializer
         table = next(x for x in weights if x.name == TOKEN_TABLE)
         return np.array(onnx.numpy_helper.to_array(table), dtype=np.float32)
@@ -87,9 +94,22 @@ class OnnxNetwork:
         return run_batches(run, batches, self._n_threads)
 
     def _run(self, tokens: Tokens, output: str, n_threads: int) -> Float32Array:
+        if self.precision == "int8" and len(tokens.ids) > 1:
+            alone = [self._run(x, output, n_threads) for x in tokens.each()]
+            return _stacked(alone, tokens.ids.shape)
         session = self._sessions.load(n_threads)
         feed = {"ids": tokens.ids, "mask": tokens.mask}
         return np.asarray(session.run([output], feed)[0])
+
+
+def _stacked(alone: Sequence[Float32Array], shape: tuple[int, ...]) -> Float32Array:
+    """Stack the vectors or hidden states of single texts; where one ends, put zeros."""
+    if alone[0].ndim == 2:
+        return np.concatenate(alone)
+    hidden = np.zeros((*shape, alone[0].shape[2]), np.float32)
+    for row, found in zip(hidden, alone, strict=True):
+        row[: found.shape[1]] = found
+    return hidden
 
 
 class Sessions:
@@ -123,11 +143,14 @@ def _load_session(file: Path, n_threads: int) -> Any:
         )
 
 
-def load_onnx_network(folder: Path, *, n_threads: int | None = None) -> OnnxNetwork:
+def load_onnx_network(
+    folder: Path, *, precision: str = "float32", n_threads: int | None = None
+) -> OnnxNetwork:
     """Load a pre-trained BERT; its first use on this machine converts it from torch.
 
     Args:
         folder: Holds config.json and the weights.
+        precision: "float32" or "int8".
         n_threads: Threads of a forward pass; None for all cores.
 
     Raises:
@@ -137,14 +160,22 @@ def load_onnx_network(folder: Path, *, n_threads: int | None = None) -> OnnxNetw
     def save(home: Path) -> None:
         from recsys_lib.embeddings.engines.torch import load_torch_network  # seconds
 
-        convert_to_onnx(load_torch_network(folder), home / "model.onnx")
+        network = load_torch_network(folder)
+        convert_to_onnx(network, home / "model.onnx", precision=precision)
 
-    made = cache_files("onnx", [hashes_of(folder)], save)
+    made = cache_files("onnx", [hashes_of(folder), precision], save)
     return OnnxNetwork(made / "model.onnx", n_threads=n_threads)
 
 
-def convert_to_onnx(network: "TorchNetwork", file: Path) -> None:
+def convert_to_onnx(
+    network: "TorchNetwork", file: Path, *, precision: str = "float32"
+) -> None:
     """Write a BERT of float32 on the CPU as one ONNX file.
+
+    Args:
+        network: The BERT.
+        file: To write.
+        precision: Of the file, "float32" or "int8".
 
     Raises:
         ValueError: If it is no BERT.
@@ -156,9 +187,14 @@ def convert_to_onnx(network: "TorchNetwork", file: Path) -> None:
         got = f"got {config['model_type']}, {config['hidden_act']}"
         raise ValueError(f"onnxruntime must be given BERT, an encoder with gelu; {got}")
     state = network.model.state_dict()
-    model = bert_graph(config, {name: x.detach().numpy() for name, x in state.items()})
+    held = {name: x.detach().numpy() for name, x in state.items()}
+    model = bert_graph(config, held, int8=precision == "int8")
     weights = [onnx.numpy_helper.to_array(x) for x in model.graph.initializer]
-    facts = {"dim": network.dim, "n_parameters": network.n_parameters}
-    facts["size_bytes"] = sum(x.nbytes for x in weights)
+    facts = {
+        "dim": network.dim,
+        "n_parameters": network.n_parameters,
+        "size_bytes": sum(x.nbytes for x in weights),
+        "precision": precision,
+    }
     onnx.helper.set_model_props(model, {key: str(x) for key, x in facts.items()})
     onnx.save(model, str(file))

@@ -1,17 +1,19 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from recsys_lib.embeddings.encoder import load_encoder
 from recsys_lib.embeddings.engines import choice as engine_choice
 from recsys_lib.embeddings.engines import openvino as openvino_engine
-from recsys_lib.embeddings.engines.choice import candidates, faster, fastest
+from recsys_lib.embeddings.engines.choice import candidates, close, faster, fastest
 
 PLAIN, BRAIN, ONNX = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
     ("onnxruntime", "float32"),
 )
+INT8, ONNX_INT8 = ("openvino", "int8"), ("onnxruntime", "int8")
 
 
 @pytest.fixture
@@ -61,7 +63,9 @@ def test_the_fastest_has_to_win_clearly(seconds, expected):
         ("auto", "auto", True, [ONNX, PLAIN, BRAIN]),
         ("auto", "float32", True, [ONNX, PLAIN]),
         ("auto", "bfloat16", False, [BRAIN]),
-        ("auto", "int8", True, [("openvino", "int8")]),
+        ("auto", "int8", True, [ONNX_INT8]),
+        ("openvino", "int8", True, [INT8]),
+        ("onnxruntime", "int8", True, [ONNX_INT8]),
         ("openvino", "auto", True, [PLAIN, BRAIN]),
         ("openvino", "auto", False, [PLAIN]),
         ("onnxruntime", "auto", True, [ONNX]),
@@ -74,22 +78,47 @@ def test_candidates(engine, precision, has_bfloat16, expected, monkeypatch):
 
 def test_int8_comes_in_where_auto_may_lose_a_little(monkeypatch):
     monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: True)
-    int8 = ("openvino", "int8")
-    assert candidates("auto", "auto", int8=True) == [ONNX, PLAIN, BRAIN, int8]
-    assert candidates("openvino", "auto", int8=True) == [PLAIN, BRAIN, int8]
-    assert candidates("auto", "float32", int8=True) == [ONNX, PLAIN]
-    assert candidates("onnxruntime", "auto", int8=True) == [ONNX]
+    both = [ONNX, PLAIN, BRAIN, INT8, ONNX_INT8]
+    assert candidates("auto", "auto", calibrated=True) == both
+    assert candidates("auto", "int8", calibrated=True) == [INT8, ONNX_INT8]
+    assert candidates("openvino", "auto", calibrated=True) == [PLAIN, BRAIN, INT8]
+    assert candidates("auto", "float32", calibrated=True) == [ONNX, PLAIN]
+    assert candidates("onnxruntime", "auto", calibrated=True) == [ONNX, ONNX_INT8]
+
+
+class Turned:
+    """Gives unit vectors at this cosine to the first axis."""
+
+    def __init__(self, cosine):
+        self.vector = np.array([[cosine, (1 - cosine**2) ** 0.5]])
+
+    def encode(self, batches, pooling):
+        return [self.vector] * len(batches)
+
+
+def test_int8_far_from_the_default_is_left_out():
+    cosines = {ONNX: 1.0, BRAIN: 0.5, INT8: 0.9899, ONNX_INT8: 0.9901}
+    networks = {choice: Turned(x) for choice, x in cosines.items()}
+    assert list(close(networks, [None, None])) == [ONNX, BRAIN, ONNX_INT8]
+    asked_for = {choice: networks[choice] for choice in (INT8, ONNX_INT8)}
+    assert close(asked_for, [None, None]) == asked_for  # there is nothing else to take
+    assert close({ONNX: networks[ONNX]}, []) == {ONNX: networks[ONNX]}
 
 
 def test_calibration_lets_the_measured_choice_be_int8(model, monkeypatch):
-    def choose(networks):
-        return list(networks)[-1]
-
-    monkeypatch.setattr(engine_choice, "faster", choose)
+    monkeypatch.setattr(engine_choice, "LEAST_COSINE", 0.5)  # the weights are random
     known = ["a film", "space opera", "war"]
-    encoder = load_encoder(model, max_length=16, calibration=known)
-    assert (encoder.engine, encoder.precision) == ("openvino", "int8")
+    for wanted in (INT8, ONNX_INT8):
+        monkeypatch.setattr(engine_choice, "faster", lambda _, wanted=wanted: wanted)
+        known = [*known, "another question"]
+        encoder = load_encoder(model, max_length=16, calibration=known)
+        assert (encoder.engine, encoder.precision) == wanted
+
+
+def test_without_calibration_auto_is_not_int8(model, monkeypatch):
+    monkeypatch.setattr(engine_choice, "faster", lambda networks: list(networks)[-1])
     assert load_encoder(model, max_length=16).precision != "int8"
+    assert load_encoder(model, max_length=16, precision="int8").engine == "onnxruntime"
 
 
 def test_another_model_than_bert_is_no_candidate_of_onnxruntime(monkeypatch):
@@ -135,7 +164,7 @@ def test_a_real_measurement_ends_with_a_candidate(model):
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
-        ("openvino", {"auto": ONNX, "float32": ONNX, "int8": ("openvino", "int8")}),
+        ("openvino", {"auto": ONNX, "float32": ONNX, "int8": ONNX_INT8}),
         ("onnxruntime", dict.fromkeys(["auto", "float32"], PLAIN)),
     ],
 )
