@@ -50,9 +50,9 @@ class Unfinished:
 
 
 def _row(fields: dict[str, object]) -> Row:
-    value = fields.pop("value")
+    value = fields["value"]
     interval = Interval(**value) if isinstance(value, dict) else None
-    return Row(**fields, value=interval)  # type: ignore[arg-type]
+    return Row(**fields | {"value": interval})  # type: ignore[arg-type]
 
 
 def _digest(made_of: Sequence[object]) -> str:

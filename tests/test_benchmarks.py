@@ -319,6 +319,9 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(tmp_path):
     assert again.rows("vectors") == rows
     assert again.rows("request") is None
     assert Unfinished(tmp_path, ["another machine", False]).rows("vectors") is None
+    again.keep("a", rows[1:])  # and was stopped once more
+    again = Unfinished(tmp_path, ["machine", False])
+    assert (again.rows("vectors"), again.rows("a")) == (rows, rows[1:])
     again.finish()
     assert Unfinished(tmp_path, ["machine", False]).rows("vectors") is None
 
