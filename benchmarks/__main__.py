@@ -2,7 +2,7 @@
 
 With ``--models`` the request bench runs on the first of the reader's models, in our
 library and in its peers; the other benches are of the book's model. A run that was
-stopped goes on with the bench that it had not finished.
+stopped resumes at the round that it had not measured.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.benches import (
 )
 from benchmarks.bounds import SHARE, measure_bounds
 from benchmarks.peers import FOLDER, MODEL, NotRun
-from benchmarks.report import Row, markdown, not_run, write
+from benchmarks.report import Row, line, markdown, not_run, write
 from benchmarks.unfinished import Unfinished
 from recsys_lib.embeddings.own import find_models
 from recsys_lib.machine import describe_machine
@@ -91,13 +91,15 @@ def nearest_bounds(rows: Sequence[Row]) -> list[str]:
 def _rows_of(
     name: str, bounds: object, unfinished: Unfinished, *, quick: bool
 ) -> list[Row]:
-    """Measure a bench, unless the run that was stopped has done it."""
+    """Measure what the run that was stopped has not done of a bench; print its rows."""
     rows = unfinished.rows(name)
-    if rows is not None:
+    if rows is None:
+        with unfinished.samples(name):
+            rows = _measured(name, bounds, quick=quick)
+        unfinished.keep(name, rows)
+    else:
         print(f"{name}: taken from the run that was stopped", flush=True)
-        return rows
-    rows = _measured(name, bounds, quick=quick)
-    unfinished.keep(name, rows)
+    print("\n".join(f"  {line(row)}" for row in rows), flush=True)
     return rows
 
 

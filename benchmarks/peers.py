@@ -19,6 +19,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.samples import SAMPLES, Samples
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "bench"
 MODEL = "BENCH_MODEL"  # environment variable: folder of the reader's model, if any
@@ -222,6 +224,9 @@ def interleave(
 ) -> dict[str, Milliseconds]:
     """Measure each child in turn, in random order.
 
+    In a bench with `SAMPLES`, rounds that a stopped run has measured are not measured
+    again; those of the warm-up are.
+
     Args:
         calls: Name -> function of the round's number that returns milliseconds, of one
             call or of several.
@@ -233,25 +238,43 @@ def interleave(
         Name -> (rounds,) milliseconds or, of n calls a round, (n * rounds,), those of
         the first round first.
     """
-    rng, names = np.random.default_rng(seed), list(calls)
+    store, names = SAMPLES.get() or Samples(), list(calls)
+    measured = store.next_comparison(names, rounds, warmup, seed)
+    rng, total = np.random.default_rng(seed), warmup + rounds
+    orders = [rng.permutation(len(names)) for _ in range(total)]
+    shown = "  " + ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    to_do = _rounds_to_do(shown, len(measured), rounds, warmup)
     began = said = time.perf_counter()
-    samples: dict[str, list[Any]] = {name: [] for name in names}
-    for i in range(-warmup, rounds):
-        for name in (names[j] for j in rng.permutation(len(names))):
-            elapsed_ms = calls[name](max(i, 0))
-            if i >= 0:
-                samples[name].append(elapsed_ms)
-        now, done = time.perf_counter(), i + 1 + warmup
+    for done, i in enumerate(to_do, start=1):
+        ms = {names[j]: calls[names[j]](max(i, 0)) for j in orders[warmup + i]}
+        if i >= 0:
+            measured.append([np.asarray(ms[name], float).tolist() for name in names])
+        now = time.perf_counter()
         if now - said > SILENT_S:  # between two rounds: nothing is timed here
-            left = (now - began) / done * (rounds + warmup - done)
-            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            store.save()
+            left = (now - began) / done * (len(to_do) - done)
             print(
-                f"  {shown}: round {done} of {rounds + warmup}, "
+                f"{shown}: round {warmup + i + 1} of {total}, "
                 f"{now - began:.0f} s, about {left:.0f} s left",
                 flush=True,
             )
             said = now
-    return {name: np.array(taken, float).ravel() for name, taken in samples.items()}
+    store.save()
+    return {
+        name: np.array([samples[n] for samples in measured], float).ravel()
+        for n, name in enumerate(names)
+    }
+
+
+def _rounds_to_do(shown: str, n_measured: int, rounds: int, warmup: int) -> list[int]:
+    """Numbers of the rounds to measure, those of the warm-up below 0."""
+    if n_measured == rounds:
+        print(f"{shown}: taken from the run that was stopped", flush=True)
+        return []
+    if n_measured:
+        first, total = warmup + n_measured + 1, warmup + rounds
+        print(f"{shown}: resumes at round {first} of {total}", flush=True)
+    return [*range(-warmup, 0), *range(n_measured, rounds)]
 
 
 def _run(command: Sequence[str | Path]) -> None:

@@ -85,6 +85,17 @@ def cells(row: Row) -> tuple[str, ...]:
     return row.bench, row.name, measured, spread, n, target, row.reached, row.note
 
 
+def line(row: Row) -> str:
+    """Lay one row out without a table.
+
+    >>> line(Row("request", "p50", Interval(3.6, 3.5, 3.7, 30), target=3.5))
+    'p50: 3.60 x; 3.50-3.70; at least 3.5 x: yes'
+    """
+    _, name, measured, spread, _, target, reached, note = cells(row)
+    parts = measured, spread, target and f"{target}: {reached}", note
+    return f"{name}: {'; '.join(filter(None, parts))}"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Format rows as a Markdown table that is aligned in a terminal, too."""
     lines = [HEADER, *(cells(row) for row in rows)]

@@ -5,12 +5,16 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 
-from benchmarks import peers
+from benchmarks import __main__ as bench
+from benchmarks import peers, unfinished
 from benchmarks.benches import (
     catalogue,
     engines,
@@ -274,6 +278,14 @@ def test_the_best_peer_is_sought_among_those_of_equal_quality():
     )
 
 
+def test_a_peer_gets_the_batch_size_at_which_it_is_fastest():
+    def time_ms(operation, *, texts, batch_size):
+        return abs(batch_size - 32)
+
+    peer = SimpleNamespace(ask=lambda operation, texts: None, time_ms=time_ms)
+    assert catalogue.best_batch_size("st-torch", peer, ["a"]) == 32
+
+
 def test_ratios_are_of_the_peer_over_us_and_the_tail_is_left_out_of_few_rounds():
     ms = {"own": np.full(5, 2.0), "st-torch": np.full(5, 8.0)}
     rows = request.ratio_rows("st-torch", ms, 1.0, tail=True)
@@ -319,8 +331,125 @@ def test_a_stopped_run_goes_on_with_what_is_not_done(tmp_path):
     assert again.rows("vectors") == rows
     assert again.rows("request") is None
     assert Unfinished(tmp_path, ["another machine", False]).rows("vectors") is None
+    again.keep("a", rows[1:])  # and was stopped once more
+    again = Unfinished(tmp_path, ["machine", False])
+    assert (again.rows("vectors"), again.rows("a")) == (rows, rows[1:])
     again.finish()
     assert Unfinished(tmp_path, ["machine", False]).rows("vectors") is None
+
+
+WARMUP, ROUNDS = 2, 6
+
+
+def compare(asked, *, stop_at=None, names="abc", seed=0):
+    """Compare calls whose values are known; a call of round `stop_at` is Ctrl-C."""
+
+    def call(name, i):
+        if i == stop_at:
+            raise KeyboardInterrupt
+        asked.append((name, i))
+        return np.array([ord(name) + i / 3, np.nan])
+
+    calls = {name: partial(call, name) for name in names}
+    return interleave(calls, rounds=ROUNDS, warmup=WARMUP, seed=seed)
+
+
+@pytest.fixture
+def every_round(monkeypatch):
+    """Save samples after every round."""
+    monkeypatch.setattr(peers, "SILENT_S", -1)
+
+
+def stop(folder, *, stop_at, made_of="machine"):
+    """Stop the second comparison of a bench in a round."""
+    with Unfinished(folder, [made_of]).samples("vectors"):
+        compare([])
+        with pytest.raises(KeyboardInterrupt):
+            compare([], stop_at=stop_at)
+
+
+def resume(folder, *, made_of="machine", bench="vectors", **options):
+    """Return the calls and the samples of the second comparison of a bench."""
+    asked = []
+    with Unfinished(folder, [made_of]).samples(bench):
+        compare([])
+        return asked, compare(asked, **options)
+
+
+def test_a_stopped_comparison_measures_only_the_rounds_that_are_left(
+    tmp_path, every_round, capsys
+):
+    all_asked = []
+    whole = compare(all_asked)
+    stop(tmp_path, stop_at=4)
+    capsys.readouterr()
+    asked, ms = resume(tmp_path)
+    n_warmup, n_measured = 3 * WARMUP, 3 * 4
+    assert asked == all_asked[:n_warmup] + all_asked[n_warmup + n_measured :]
+    assert list(ms) == list(whole)
+    for name in whole:
+        np.testing.assert_array_equal(ms[name], whole[name])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "  a, b, c: taken from the run that was stopped",
+        "  a, b, c: resumes at round 7 of 8",
+    ]
+    assert resume(tmp_path)[0] == []
+
+
+def test_the_time_left_does_not_count_rounds_of_the_stopped_run(
+    tmp_path, every_round, capsys, monkeypatch
+):
+    stop(tmp_path, stop_at=4)
+    clock = SimpleNamespace(perf_counter=count().__next__)  # a second each reading
+    monkeypatch.setattr(peers, "time", clock)
+    capsys.readouterr()
+    resume(tmp_path)
+    shown = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert shown == [
+        "round 1 of 8, 1 s, about 3 s left",
+        "round 2 of 8, 2 s, about 2 s left",
+        "round 7 of 8, 3 s, about 1 s left",
+        "round 8 of 8, 4 s, about 0 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"made_of": "another machine"}, {"bench": "gpu"}, {"names": "acb"}, {"seed": 1}],
+)
+def test_samples_of_another_comparison_are_not_used(tmp_path, every_round, other):
+    stop(tmp_path, stop_at=4)
+    assert len(resume(tmp_path, **other)[0]) == 3 * (WARMUP + ROUNDS)
+
+
+@pytest.mark.parametrize("file", ["peers.py", "requirements.txt"])
+def test_samples_of_other_code_are_not_used(tmp_path, every_round, monkeypatch, file):
+    monkeypatch.setattr(unfinished, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    stop(tmp_path, stop_at=4)
+    (tmp_path / "benchmarks" / file).write_text("other")
+    assert len(resume(tmp_path)[0]) == 3 * (WARMUP + ROUNDS)
+
+
+def test_a_bench_that_is_done_leaves_rows_and_no_samples(
+    tmp_path, every_round, monkeypatch, capsys
+):
+    def run(bounds, *, quick):
+        ms = compare([], stop_at=4 if quick else None)
+        return [Row("vectors", "a", exact(ms["a"][0]), "ms")]
+
+    monkeypatch.setitem(bench.BENCHES, "vectors", run)
+    stored = Unfinished(tmp_path, [])
+    with pytest.raises(KeyboardInterrupt):
+        bench._rows_of("vectors", None, stored, quick=True)
+    file = tmp_path / "unfinished.json"
+    assert json.loads(file.read_text())["samples"]["vectors"]
+    assert bench._rows_of("vectors", None, Unfinished(tmp_path, []), quick=False)
+    assert json.loads(file.read_text())["samples"] == {}
+    assert capsys.readouterr().out.splitlines()[-1] == "  a: 97.0 ms"
+    compare([])  # of no bench: it is not saved
+    assert json.loads(file.read_text())["samples"] == {}
 
 
 def test_long_rounds_say_how_long_they_still_take(monkeypatch, capsys):

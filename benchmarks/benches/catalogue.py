@@ -75,7 +75,7 @@ def settings(
     if DEFAULT in peers:
         calls[f"{DEFAULT}, default"] = partial(encode, peers[DEFAULT], samples)
     for name, peer in peers.items():
-        size = best_batch_size(peer, trial)
+        size = best_batch_size(name, peer, trial)
         label = f"{name}, batches of {size}"
         calls[label] = partial(encode, peer, samples, batch_size=size)
     return calls
@@ -88,14 +88,15 @@ def encode(
     return child.time_ms("encode", texts=samples[i], batch_size=batch_size)
 
 
-def best_batch_size(child: Child, texts: list[str]) -> int:
+def best_batch_size(name: str, child: Child, texts: list[str]) -> int:
     """Batch size at which a peer is fastest; each is tried once after a warm-up."""
     child.ask("encode", texts=texts[:32])
-    times = {
-        size: child.time_ms("encode", texts=texts, batch_size=size)
+    calls = {
+        f"{name}, batches of {size}": partial(encode, child, [texts], batch_size=size)
         for size in BATCH_SIZES
     }
-    return min(times, key=lambda size: times[size])
+    ms = interleave(calls, rounds=1, warmup=0)  # a resumed bench uses the same size
+    return BATCH_SIZES[int(np.argmin([taken[0] for taken in ms.values()]))]
 
 
 def comparison(

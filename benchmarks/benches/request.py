@@ -185,7 +185,7 @@ def against_peers(
     slow -= {DEFAULT, "own"}
     runs = [interleave(_without(calls, slow), rounds=rounds.many)]
     if slow:
-        few = {name: calls[name] for name in (*slow, "own")}
+        few = {name: calls[name] for name in (*sorted(slow), "own")}
         runs.append(interleave(few, rounds=rounds.few))
     quality = cosine_note(cosines.get("own"))
     note = f"{' '.join(children['own'].ask('engine'))}; {quality}"

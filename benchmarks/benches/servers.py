@@ -82,7 +82,9 @@ def run(bounds: Bounds, *, quick: bool) -> list[Row]:
     for name, make in SERVERS.items():
         try:
             program = make()
-            trial[name], like = try_out(name, program, texts, expected, amount)
+            tried = partial(try_out, name, program, texts, expected, amount)
+            # By `interleave`, so that a resumed bench has the same light load.
+            trial[name], like = interleave({name: tried}, rounds=1, warmup=0)[name]
         except (NotRun, ServiceFailed, OSError, ValueError) as reason:
             rows.append(not_run("servers", name, str(reason).splitlines()[-1]))
         else:
@@ -144,6 +146,7 @@ def try_out(
     texts: list[str],
     expected: Float64Array,
     amount: Amount,
+    _: int,
 ) -> tuple[float, float]:
     """Its saturation in requests/s, and the mean cosine of its vectors to float32's.
 

@@ -198,6 +198,7 @@ def saturation_rows(rates: Mapping[str, Milliseconds]) -> list[Row]:
 
 def latency_rows(own: Service, per_s: float, amount: Amount) -> list[Row]:
     """Rows of latency at half of saturation, and of the empty route at that rate."""
+    own.load(per_s / 2, amount.step_s)  # a resumed bench has not searched before
     load, empty = own.load(per_s / 2, amount.run_s), own.health(per_s / 2, amount.run_s)
     found, bare = summarize(load.latency_ms), summarize(empty.latency_ms)
     alone = own.load(ALONE_PER_S, amount.run_s, arrivals="uniform")
