@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,61 @@ def test_actionlint_finds_no_fault() -> None:
     assert done.returncode == 0, done.stdout.decode()
 
 
+@pytest.fixture
+def run_job() -> Any:
+    spec = spec_from_file_location("run_job", ROOT / ".github/run_job.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commit_all(folder: Path) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, env=os.environ)
+
+
+def test_a_job_runs_in_a_clone_until_a_command_fails(
+    run_job: Any, tmp_path: Path
+) -> None:
+    root, folder = tmp_path / "root", tmp_path / "job"
+    root.mkdir()
+    (root / "tracked.txt").write_text("tracked")
+    commit_all(root)
+    (root / "untracked.txt").write_text("no part of a clone")
+    steps: list[dict[str, Any]] = [
+        {"uses": "actions/checkout@v4"},
+        {"run": "ls > listed.txt\npython -c 'import sys; print(sys.prefix)' > python"},
+        {"run": 'echo "$WHERE $KIND" > said.txt', "env": {"KIND": "step"}},
+        {"if": "failure()", "run": "touch on-failure"},
+        {"run": "exit 3"},
+        {"run": "touch after"},
+    ]
+    env = {"WHERE": "${{ github.workspace }}", "KIND": "job"}
+    workflow = {"jobs": {"one": {"env": env, "steps": steps}}}
+    assert run_job.run_job(workflow, "one", root, folder) == 3
+    clone = folder / "clone"
+    assert (clone / "listed.txt").read_text().split() == ["listed.txt", "tracked.txt"]
+    assert (clone / "python").read_text().strip() == str(folder / "python")
+    assert (clone / "said.txt").read_text().strip() == f"{clone} step"
+    assert not (clone / "on-failure").exists()
+    assert not (clone / "after").exists()
+
+
+def test_every_expression_of_a_command_is_known(run_job: Any) -> None:
+    known = run_job.known_in(Path("/clone"))
+    for file in WORKFLOWS:
+        for _, line in commands(file):
+            run_job.filled(line, known)
+        for _, job in jobs(file):
+            for value in job.get("env", {}).values():
+                run_job.filled(str(value), known)
+    with pytest.raises(ValueError, match=r"got secrets\.X"):
+        run_job.filled("${{ secrets.X }}", known)
+
+
 def test_a_change_names_its_pages(tmp_path: Path) -> None:
     cell = "```{code-cell} ipython3\nimport recsys_lib.ground\n```\n"
     for name, text in {
@@ -92,9 +148,7 @@ def test_a_change_names_its_pages(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True, env=os.environ)
+    commit_all(tmp_path)
     assert changed_pages(tmp_path, "HEAD") == []
     (tmp_path / "recsys_lib/ground.py").write_text("x = 2\n")
     (tmp_path / "book/intro.md").write_text("# A good book\n")
