@@ -20,10 +20,11 @@ from recsys_lib.records import NARROW_MIME
 
 with needs("book"):
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.path import Path
-    from matplotlib.text import Annotation
+    from matplotlib.text import Annotation, Text
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
     from matplotlib.transforms import Bbox
 
@@ -98,7 +99,7 @@ def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
     def place() -> None:
         _remove(made)
         taken = _drawn(axes)
-        texts: list[Bbox] = []
+        texts = _labels(_figure(axes))  # and the names that have their place
         for name, point in zip(shown, at, strict=True):
             text = axes.annotate(name, point, (0, 0), textcoords="offset points")
             text.set(fontsize=TEXT_POINTS, va="center", in_layout=False)
@@ -262,6 +263,19 @@ def _drawn(axes: Axes) -> list[Bbox]:
     return taken
 
 
+def _labels(figure: Figure) -> list[Bbox]:
+    """Boxes of the titles and, for each axis, of all labels together."""
+    parts = [
+        part
+        for axes in figure.axes
+        for part in axes.get_children()
+        if isinstance(part, Axis | Text) and part not in axes.texts
+    ]
+    boxes = [part.get_tightbbox() for part in parts]
+    finite = (x for x in boxes if x is not None and np.isfinite(x.extents).all())
+    return [box.padded(1) for box in finite]
+
+
 def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotation]:
     """Move a name to the place that costs least; return its leader, if it needs one."""
     costs = {place: _cost(text, place, axes, taken) for place in (*_NEAR, *_FAR)}
@@ -286,7 +300,8 @@ def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) ->
 
     The area outside the axes costs thrice, what the figure's edge would cut off a
     hundred times, and what it covers six times: a mark is small, and a name on it
-    misleads.
+    misleads. `taken` has other texts nine times: a name on a tick's label costs more
+    than one among marks.
 
     A leader costs a quarter of the name's area, and more where it crosses something.
     """
