@@ -6,6 +6,7 @@ import pytest
 
 from recsys_lib import layout, plots
 from recsys_lib.metrics.intervals import Interval
+from recsys_lib.point_names import name_points
 
 mpl.use("agg")
 
@@ -84,7 +85,7 @@ def test_a_name_rather_covers_marks_than_labels_of_an_axis(point, width):
     step_x, step_y = 8 / axes.bbox.size
     marks = np.mgrid[step_x / 2 : 1 : step_x, step_y / 2 : 1 : step_y]
     axes.plot(*marks.reshape(2, -1), "o", ms=1)  # all room but that of the labels
-    layout.name_points(axes, ["stored vectors"], [point[0]], [point[1]])
+    name_points(axes, ["stored vectors"], [point[0]], [point[1]])
     layout.lay_out(axes.figure, width)
     name = axes.texts[0].get_window_extent()
     labels = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
