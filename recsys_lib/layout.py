@@ -1,4 +1,4 @@
-"""Layout of the book's figures: two widths, names that cover nothing, few ticks.
+"""Layout of the book's figures: two widths, names at the ends of lines, few ticks.
 
 A notebook keeps each figure twice, for the column of a desktop and for a phone: a file
 scales its text with its width, and no size of text is right at both. What depends on
@@ -8,8 +8,7 @@ the width is repeated for each: names of points and lines, columns of legends.
 import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,47 +21,15 @@ with needs("book"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.path import Path
     from matplotlib.text import Annotation
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-    from matplotlib.transforms import Bbox
 
 SIZE_INCHES = (8.2, 3.4)  # 9 points are 12 px in a column of 784 px
 NARROW_INCHES = 4.2  # 9 points are 9.3 px in a figure of 312 px
 TEXT_POINTS = 9
+GREY = "#666666"
 _CLOSE: dict[str, Any] = {"columnspacing": 1, "handletextpad": 0.4, "handlelength": 1.4}
-_GREY = "#666666"
 _LINE_POINTS = 12  # from one line of text to the next
-_Place = tuple[float, float, Literal["left", "center", "right"]]
-_NEAR: tuple[_Place, ...] = (  # of a name: points from its dot, alignment
-    (6, 0, "left"),
-    (-6, 0, "right"),
-    (4, 9, "left"),
-    (4, -9, "left"),
-    (-4, 9, "right"),
-    (-4, -9, "right"),
-    (0, 11, "center"),
-    (0, -11, "center"),
-)
-_ACROSS: tuple[_Place, ...] = tuple(  # joined by a line, above or below its dot
-    (-side * 30, up, "left" if side > 0 else "right")
-    for up in (36, -36)
-    for side in (1, -1)
-)
-_FAR: tuple[_Place, ...] = _ACROSS + tuple(  # joined to its dot by a line
-    (side * across, up, "left" if side > 0 else "right")
-    for across, rise in (
-        (12, 20),
-        (22, 14),
-        (26, 32),
-        (40, 44),
-        (60, 20),
-        (30, 60),
-        (80, 40),
-    )
-    for up in (rise, -rise)
-    for side in (1, -1)
-)
 
 
 def lay_out(figure: Figure, width_inches: float) -> None:
@@ -89,28 +56,6 @@ def wide_and_narrow(figure: Figure) -> dict[str, str]:
     return drawn
 
 
-def name_points(axes: Axes, names: Sequence[Any], x: Any, y: Any) -> None:
-    """Write each name beside its point, or further off at the end of a line."""
-    at = list(zip(x, y, strict=True))
-    shown = [textwrap.fill(str(name), 24) for name in names]
-    made: list[Annotation] = []
-
-    def place() -> None:
-        _remove(made)
-        taken = _drawn(axes)
-        texts: list[Bbox] = []
-        for name, point in zip(shown, at, strict=True):
-            text = axes.annotate(name, point, (0, 0), textcoords="offset points")
-            text.set(fontsize=TEXT_POINTS, va="center", in_layout=False)
-            made.append(text)
-            made.extend(_settle(text, axes, taken + 9 * texts))
-            texts.append(text.get_window_extent().padded(2))
-
-    _figure(axes).draw_without_rendering()
-    place()
-    _steps(_figure(axes)).append((_nothing, place))
-
-
 def name_ends(
     axes: Axes,
     ends: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
@@ -124,7 +69,7 @@ def name_ends(
         both: Names that have measured points and a dashed prediction.
     """
     names = _EndNames(axes, ends, both)
-    _steps(_figure(axes)).append((names.write, names.spread))
+    _steps(figure_of(axes)).append((names.write, names.spread))
 
 
 class _EndNames:
@@ -137,7 +82,7 @@ class _EndNames:
         both: Sequence[str],
     ) -> None:
         self.axes, self.ends, self.both = axes, ends, both
-        self.legend, self.figure = axes.get_legend(), _figure(axes)
+        self.legend, self.figure = axes.get_legend(), figure_of(axes)
         self.lines = dict[str, Any]()
         for line in axes.lines:
             name = str(line.get_label()).removesuffix(", predicted")
@@ -190,8 +135,8 @@ class _EndNames:
 
     def _explain_marks(self) -> None:
         """A legend of two marks: measured points and dashed predictions."""
-        marks = [Line2D([], [], ls="", marker="o", ms=4, color=_GREY)]
-        marks += [Line2D([], [], ls="--", lw=1.2, color=_GREY)]
+        marks = [Line2D([], [], ls="", marker="o", ms=4, color=GREY)]
+        marks += [Line2D([], [], ls="--", lw=1.2, color=GREY)]
         words = ["measured", "predicted"]
         self.figure.legend(marks, words, loc="outside upper center", ncols=2)
         vars(self.figure.legends[-1])["_book_made"] = True
@@ -201,6 +146,18 @@ def _remove(made: list[Annotation]) -> None:
     """Take annotations off their axes, and out of the list."""
     while made:
         made.pop().remove()
+
+
+def at_each_width(axes: Axes, step: Callable[[], None]) -> None:
+    """Repeat a step for each width of a figure, once its axes are placed."""
+    _steps(figure_of(axes)).append((lambda: None, step))
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The whole figure that axes are part of."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def legend_above(*panels: Axes, order: Sequence[str] = ()) -> None:
@@ -234,81 +191,6 @@ def _steps(figure: Figure) -> list[tuple[Callable[[], None], Callable[[], None]]
     return steps
 
 
-def _nothing() -> None:
-    """A step that a figure does not need."""
-
-
-def _figure(axes: Axes) -> Figure:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return figure
-
-
-def _drawn(axes: Axes) -> list[Bbox]:
-    """Boxes of what names should not cover: markers, lines and intervals."""
-    taken = []
-    for line in axes.lines:
-        points = axes.transData.transform(np.column_stack(line.get_data(orig=False)))
-        if line.get_transform() is not axes.transData or not len(points):
-            continue  # a line of reference
-        if line.get_linestyle() not in ("None", ""):
-            steps = [np.linspace(a, b, 12) for a, b in pairwise(points)]
-            points = np.concatenate([points, *steps])
-        taken += [Bbox([point - 4, point + 4]) for point in points]
-    for collection in axes.collections:
-        for path in collection.get_paths():
-            ends = collection.get_transform().transform(path.vertices)
-            taken.append(Bbox([ends.min(axis=0) - 2, ends.max(axis=0) + 2]))
-    return taken
-
-
-def _settle(text: Annotation, axes: Axes, taken: Sequence[Bbox]) -> list[Annotation]:
-    """Move a name to the place that costs least; return its leader, if it needs one."""
-    costs = {place: _cost(text, place, axes, taken) for place in (*_NEAR, *_FAR)}
-    best = min(costs, key=lambda place: costs[place])
-    _cost(text, best, axes, taken)
-    if best in _NEAR:
-        return []
-    line = {"arrowstyle": "-", "color": _GREY, "lw": 0.6, "shrinkB": 3}
-    leader = axes.annotate(
-        "",
-        text.xy,
-        (best[0], best[1]),
-        textcoords="offset points",
-        arrowprops={**line, "shrinkA": 0},
-    )
-    leader.set_in_layout(False)
-    return [leader]
-
-
-def _cost(text: Annotation, place: _Place, axes: Axes, taken: Sequence[Bbox]) -> float:
-    """Move a name to a place; return what it costs there.
-
-    The area outside the axes costs thrice, what the figure's edge would cut off a
-    hundred times, and what it covers six times: a mark is small, and a name on it
-    misleads.
-
-    A leader costs a quarter of the name's area, and more where it crosses something.
-    """
-    text.xyann, side = place[:2], place[2]
-    text.set(ha=side, multialignment=side)
-    box = text.get_window_extent()
-    inside = Bbox.intersection(box, axes.bbox)
-    shared = [Bbox.intersection(box, other) for other in taken]
-    outside = _area(box) - (_area(inside) if inside else 0)
-    seen = Bbox.intersection(box, _figure(axes).bbox)
-    cut = _area(box) - (_area(seen) if seen else 0)
-    cost = 3 * outside + 100 * cut + 6 * sum(_area(part) for part in shared if part)
-    if place in _NEAR:
-        return cost + 0.01 * _NEAR.index(place)
-    dot = axes.transData.transform(text.xy)
-    end = (box.x0 if side == "left" else box.x1, (box.y0 + box.y1) / 2)
-    leader = Path([dot + 0.25 * (np.array(end) - dot), end])
-    crossed = sum(leader.intersects_bbox(other, filled=True) for other in taken)
-    length = float(np.hypot(*(np.array(end) - dot)))
-    return cost + 0.2 * _area(box) * crossed + 3 * length
-
-
 def _reach(
     axes: Axes, ends: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 ) -> float:
@@ -323,7 +205,7 @@ def _reach(
 
 def _spread(axes: Axes, texts: list[Annotation]) -> None:
     """Shift texts at the right apart, and join each that moves to its line's end."""
-    points = 72 / _figure(axes).dpi
+    points = 72 / figure_of(axes).dpi
     edge = axes.get_xlim()[1]
     natural = {
         text: float(axes.transData.transform((edge, text.xy[1]))[1]) * points
@@ -373,10 +255,6 @@ def _leader(axes: Axes, text: Annotation, shift: float) -> Annotation:
     )
     leader.set_in_layout(False)
     return leader
-
-
-def _area(box: Bbox) -> float:
-    return float(box.width * box.height)
 
 
 def _fit_legends(figure: Figure) -> None:

@@ -22,10 +22,10 @@ from recsys_lib.layout import (
     legend_above,
     log_scale,
     name_ends,
-    name_points,
     wide_and_narrow,
 )
 from recsys_lib.metrics.intervals import Interval
+from recsys_lib.point_names import name_points
 
 with needs("book"):
     import matplotlib.pyplot as plt

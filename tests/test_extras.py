@@ -64,6 +64,7 @@ EXTRA_OF = {
     "recsys_lib.models.two_tower": "torch",
     "recsys_lib.layout": "book",
     "recsys_lib.plots": "book",
+    "recsys_lib.point_names": "book",
     "recsys_lib.ranking.index": "cpu",
     "recsys_lib.scaling.ray_serving": "cluster",
     "recsys_lib.serving.caching": "serving",

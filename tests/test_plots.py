@@ -6,6 +6,7 @@ import pytest
 
 from recsys_lib import layout, plots
 from recsys_lib.metrics.intervals import Interval
+from recsys_lib.point_names import name_points
 
 mpl.use("agg")
 
@@ -73,6 +74,24 @@ def test_names_of_points_do_not_cover_each_other():
     boxes = [text.get_window_extent() for text in axes.texts]
     pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
     assert not any(a.overlaps(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("width", [plots.SIZE_INCHES[0], layout.NARROW_INCHES])
+@pytest.mark.parametrize("point", [(0, 0.4), (0.4, 0)])
+def test_a_name_rather_covers_marks_than_labels_of_an_axis(point, width):
+    _, axes = plt.subplots()
+    axes.set(xlabel="milliseconds", ylabel="nDCG", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title("all users", loc="left")
+    step_x, step_y = 8 / axes.bbox.size
+    marks = np.mgrid[step_x / 2 : 1 : step_x, step_y / 2 : 1 : step_y]
+    axes.plot(*marks.reshape(2, -1), "o", ms=1)  # all room but that of the labels
+    name_points(axes, ["stored vectors"], [point[0]], [point[1]])
+    layout.lay_out(axes.figure, width)
+    name = axes.texts[0].get_window_extent()
+    labels = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
+    labels += axes.get_yticklabels()
+    assert not any(name.overlaps(label.get_window_extent()) for label in labels)
+    assert name.overlaps(axes.bbox), "it is among the marks"
 
 
 def test_intervals_of_one_name_share_a_line():

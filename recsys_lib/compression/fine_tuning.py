@@ -230,37 +230,46 @@ def _best(
         wanted = torch.from_numpy(together[some][:, some].toarray())
         return contrastive_loss(read(some), wanted, temperature)
 
+    @_all_cores()
     def make() -> list[npt.ArrayLike]:
         began = time.process_time()
         model, read = start()
+        loss_of = partial(loss, read)
         first, losses, best = deepcopy(model.state_dict()), [np.inf], model.state_dict()
         with torch.inference_mode():
-            untrained = loss(read, pairs.validation).item()
+            untrained = loss_of(pairs.validation).item()
         for options in settings:
             model.load_state_dict(first)
-            curve = train(
-                model,
-                lambda batch: loss(read, pairs.train[batch.numpy()]),
-                len(pairs.train),
-                options,
-                validate=lambda: loss(read, pairs.validation).item(),
-            )
-            if min(curve.validation) < min(losses):
+            lowest = _lowest_loss(model, loss_of, pairs, options)
+            if lowest < min(losses):
                 best = deepcopy(model.state_dict())
-            losses.append(min(curve.validation))
+            losses.append(lowest)
         model.load_state_dict(best)
         cpu_s = time.process_time() - began
         return [_vectors(read, len(pairs.texts)), losses[1:], [untrained, cpu_s]]
 
-    def make_on_all_cores() -> list[npt.ArrayLike]:
-        with _all_cores():
-            return make()
-
     parts = [together.indptr, together.indices, together.data]
     inputs = [*made_of, list(pairs.texts), *parts, pairs.train, pairs.validation]
     inputs += [asdict(options) for options in settings]
-    vectors, losses, notes = cache_arrays(kind, inputs, make_on_all_cores).arrays
+    vectors, losses, notes = cache_arrays(kind, inputs, make).arrays
     return Tuned(vectors, losses, *notes.tolist())
+
+
+def _lowest_loss(
+    model: torch.nn.Module,
+    loss: Callable[[IntArray], torch.Tensor],
+    pairs: TextPairs,
+    options: TrainingOptions,
+) -> float:
+    """Train a model with one setting; return its lowest loss on the validation."""
+    curve = train(
+        model,
+        lambda batch: loss(pairs.train[batch.numpy()]),
+        len(pairs.train),
+        options,
+        validate=lambda: loss(pairs.validation).item(),
+    )
+    return min(curve.validation)
 
 
 @torch.inference_mode()
