@@ -7,6 +7,8 @@ stopped resumes at the round that it had not measured.
 
 import argparse
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -114,4 +116,5 @@ def _measured(name: str, bounds: object, *, quick: bool) -> list[Row]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its servers are stopped
     main()
