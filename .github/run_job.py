@@ -2,6 +2,7 @@
 
 They run in a clone of the last commit, with a Python of the job's own, as after
 ``setup-python``. Steps that use an action, and those for a failure, are left out.
+``--env NAME=VALUE`` replaces a variable, such as ``PIP_EXTRA_INDEX_URL=``.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("workflow", help="such as ci")
     parser.add_argument("job", help="such as check")
     parser.add_argument("--into", type=Path, help="new folder that is kept")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
+    given = dict(pair.partition("=")[::2] for pair in options.env)
     file = ROOT / ".github/workflows" / f"{options.workflow}.yml"
     if not file.is_file():
         parser.error(f"workflow must be one of {_names(file.parent)}; got {file.stem}")
@@ -38,10 +41,17 @@ def main() -> None:
         wanted = ", ".join(workflow["jobs"])
         parser.error(f"job of {file.stem} must be one of {wanted}; got {options.job}")
     with tempfile.TemporaryDirectory() as made:
-        sys.exit(run_job(workflow, options.job, ROOT, options.into or Path(made)))
+        folder = options.into or Path(made)
+        sys.exit(run_job(workflow, options.job, ROOT, folder, given))
 
 
-def run_job(workflow: Mapping[str, Any], job: str, root: Path, folder: Path) -> int:
+def run_job(
+    workflow: Mapping[str, Any],
+    job: str,
+    root: Path,
+    folder: Path,
+    given: Mapping[str, str],
+) -> int:
     """Clone a repository into a folder and run a job's commands in it.
 
     Args:
@@ -49,6 +59,7 @@ def run_job(workflow: Mapping[str, Any], job: str, root: Path, folder: Path) -> 
         job: Its name.
         root: Of the repository.
         folder: Made if needed; gets the clone and the job's Python.
+        given: Variables that replace those of the workflow.
 
     Returns:
         The first status that is not 0, or 0.
@@ -69,6 +80,7 @@ def run_job(workflow: Mapping[str, Any], job: str, root: Path, folder: Path) -> 
         env = {**os.environ, "PATH": path}
         for part in (workflow, workflow["jobs"][job], step):
             env |= {x: filled(str(y), known) for x, y in part.get("env", {}).items()}
+        env |= given
         command = filled(step["run"], known)
         if not shutil.which("sudo"):
             command = command.replace("sudo ", "")

@@ -109,18 +109,18 @@ def test_a_job_runs_in_a_clone_until_a_command_fails(
     steps: list[dict[str, Any]] = [
         {"uses": "actions/checkout@v4"},
         {"run": "ls > listed.txt\npython -c 'import sys; print(sys.prefix)' > python"},
-        {"run": 'echo "$WHERE $KIND" > said.txt', "env": {"KIND": "step"}},
+        {"run": 'echo "$WHERE $KIND $OF" > said.txt', "env": {"KIND": "step"}},
         {"if": "failure()", "run": "touch on-failure"},
         {"run": "exit 3"},
         {"run": "touch after"},
     ]
-    env = {"WHERE": "${{ github.workspace }}", "KIND": "job"}
+    env = {"WHERE": "${{ github.workspace }}", "KIND": "job", "OF": "the file"}
     workflow = {"jobs": {"one": {"env": env, "steps": steps}}}
-    assert run_job.run_job(workflow, "one", root, folder) == 3
+    assert run_job.run_job(workflow, "one", root, folder, {"OF": "mine"}) == 3
     clone = folder / "clone"
     assert (clone / "listed.txt").read_text().split() == ["listed.txt", "tracked.txt"]
     assert (clone / "python").read_text().strip() == str(folder / "python")
-    assert (clone / "said.txt").read_text().strip() == f"{clone} step"
+    assert (clone / "said.txt").read_text().strip() == f"{clone} step mine"
     assert not (clone / "on-failure").exists()
     assert not (clone / "after").exists()
 
