@@ -11,8 +11,9 @@ import pytest
 from conftest import CHROMIUM
 from playwright.sync_api import Browser, Page
 
-from book.pipeline.chapters import Chapter
+from book.pipeline.chapters import Chapter, find_chapters
 from book.pipeline.printing.prose import citations
+from book.pipeline.running.execute import load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
@@ -42,6 +43,16 @@ def visit(browser: Browser, path: Path, **options: object) -> tuple[Page, list[s
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(path.as_uri(), wait_until="load")
     return page, faults
+
+
+@pytest.mark.book
+def test_no_cell_gives_a_warning_of_python(smoke_book: Path) -> None:
+    device = json.loads((smoke_book / "results/run.json").read_text())["device"]
+    store = ROOT / f"_build/runs/smoke-{device}"
+    runs = [load_run(store, chapter) for chapter in find_chapters(ROOT / "chapters")]
+    written = [text for run in runs if run for text in run.stderr.values()]
+    assert all(runs)
+    assert not [text for text in written if "Warning: " in text]
 
 
 @pytest.mark.book

@@ -246,11 +246,6 @@ def test_two_runs_print_the_same_page_and_prose_runs_no_cell(
         ('record("spread"', 'record("mean"', r"cell 2 records 'mean' a second time"),
         ("from IPython", "object()\nfrom IPython", None),
         ("SVG('", "print(object())\nSVG('", r"cell 3 prints a memory address"),
-        (
-            "SVG('",
-            "import sys; print(1, file=sys.stderr)\nSVG('",
-            r"cell 3 wrote to std",
-        ),
         ("    alt: A rising line.", "    width: 9px", r"cell 3 draws .* without alt"),
         ("    caption: The line rises.\n", "", r"cell 3 draws .* without a caption"),
         ("It takes", "It takes 12.5 ms,", r"cell 1, line 4: bare numeral '12.5"),
@@ -275,6 +270,24 @@ def test_a_fault_stops_the_book_and_is_named(
     assert make() == 1
     assert re.search(message, capsys.readouterr().err)
     assert (project / "_build/html/index.html").read_text() == "the last good book"
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_a_warning_of_a_library_is_shown_but_stops_a_strict_build_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = "no such driver here"
+    edit(project, "SVG('", f"import sys; print({warning!r}, file=sys.stderr)\nSVG('")
+    for _ in range(2):  # the second time from the stored run
+        assert make() == 0
+        shown = f"01_small: cell 3 wrote to stderr: {warning}\nThe pages leave it out"
+        assert shown in capsys.readouterr().out
+    stored = json.loads((project / "_build/runs/smoke-cpu/01_small.json").read_text())
+    outputs = [x for c in stored["notebook"]["cells"] for x in c.get("outputs", [])]
+    assert [x["output_type"] for x in outputs].count("display_data")
+    assert warning not in json.dumps(outputs)
+    assert make("--strict") == 1
+    assert f"cell 3 wrote to stderr: {warning}" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_pages")

@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     builder.add_argument("--build-folder", type=Path, default=Path("_build"))
     builder.add_argument("--editions", default="", help='such as "en"; else all')
     builder.add_argument(
-        "--strict", action="store_true", help="a verdict that falls stops the build"
+        "--strict",
+        action="store_true",
+        help="a verdict that falls, or a warning, stops it",
     )
     publisher = verbs.add_parser(
         "publish", help="build the book, then every form of it", parents=[runner]

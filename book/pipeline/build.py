@@ -66,7 +66,8 @@ class Order:
         parameters: For every chapter: profile, device, seed.
         selected: Numbers of the chapters to print; all of them when empty.
         again: Numbers of chapters that run even if nothing changed.
-        strict: Whether a verdict that falls stops the build.
+        strict: Whether a verdict that falls, or what a cell writes to stderr, stops the
+            build.
         languages: Of the editions to print beside the English.
     """
 
@@ -168,13 +169,18 @@ def _about(measured: _Measured, own: Edition | None) -> str:
 def _measure(
     root: Path, order: Order, chapters: list[Chapter], claims: Sequence[Claim]
 ) -> _Measured:
-    """Run what changed; if strict, run chapters again whose timed verdicts fell."""
+    """Run what changed; if strict, run chapters again whose timed verdicts fell.
+
+    Raises:
+        BookError: If strict, for what a cell wrote to stderr.
+    """
     ready = partial(prepare, str(order.parameters.get("models") or ""))
 
     def measure(again: frozenset[str]) -> _Measured:
         runs = run_chapters(
             chapters, order.parameters, root, again=again, prepare=ready
         )
+        _show_stderr(runs, strict=order.strict)
         results = _results(runs, root, order.parameters)
         return _Measured(runs, results, judge_all(claims, results))
 
@@ -184,6 +190,19 @@ def _measure(
         return first
     print(f"A timed verdict fell: measuring {', '.join(sorted(doubted))} again.")
     return measure(doubted)
+
+
+def _show_stderr(runs: Mapping[Chapter, Run], *, strict: bool) -> None:
+    """Print what cells wrote to stderr: the pages do not show it."""
+    written = [
+        f"{chapter.stem}: {place} wrote to stderr: {text}"
+        for chapter, run in runs.items()
+        for place, text in run.stderr.items()
+    ]
+    if written and strict:
+        raise BookError("\n".join(written))
+    if written:
+        print("\n".join([*written, "The pages leave it out; STRICT=1 stops for it."]))
 
 
 def _stage_all(

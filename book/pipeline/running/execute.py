@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,22 @@ def print_line(text: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """An executed chapter: its notebook, records, fingerprint parts and seconds."""
+    """An executed chapter.
+
+    Attributes:
+        notebook: With its outputs.
+        records: By name.
+        parts: Of its fingerprint.
+        seconds: That it took.
+        stderr: What cells wrote to stderr, such as a warning of a library on a machine
+            that is new to it: cell -> its start. It is no part of the notebook.
+    """
 
     notebook: Notebook
     records: dict[str, dict[str, Any]]
     parts: dict[str, str]
     seconds: float
+    stderr: dict[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -87,8 +97,8 @@ def execute(
         say: Called with each line of progress.
 
     Raises:
-        BookError: For a cell that raises, a kernel that dies, an error or warning in an
-            output, a memory address, or a record given twice.
+        BookError: For a cell that raises, a kernel that dies, an error in an output, a
+            memory address, or a record given twice.
     """
     started = time.perf_counter()
     expected = f", about {expected_s:.0f} s expected" if expected_s else ""
@@ -96,12 +106,14 @@ def execute(
     failed = store.parents[1] / f"failed/{chapter.stem}.ipynb"
     failed.unlink(missing_ok=True)
     notebook = _normalise(_papermill(chapter, dict(parameters), say, failed))
+    stderr = _take_stderr(notebook)
     _verify(chapter, notebook)
     run = Run(
         notebook=notebook,
         records=_records(chapter, notebook),
         parts=dict(fingerprint.parts),
         seconds=round(time.perf_counter() - started, 1),
+        stderr=stderr,
     )
     write_atomically(store / f"{chapter.stem}.json", json.dumps(vars(run), indent=1))
     say(f"{chapter.stem}: done in {run.seconds:.0f} s, {len(run.records)} records")
@@ -201,8 +213,19 @@ def _private_socket() -> Iterator[Config]:
         yield Config({"KernelManager": options})
 
 
+def _take_stderr(notebook: Notebook) -> dict[str, str]:
+    """Take what cells wrote to stderr out of their outputs."""
+    taken: dict[str, str] = {}
+    for cell, place in _code_cells(notebook):
+        wrote = [x for x in cell.outputs if x.get("name") == "stderr"]
+        if wrote:
+            taken[place] = " ".join(map(_text, wrote))
+            cell.outputs = [x for x in cell.outputs if x not in wrote]
+    return taken
+
+
 def _verify(chapter: Chapter, notebook: Notebook) -> None:
-    """Refuse error outputs, output on stderr, and memory addresses."""
+    """Refuse error outputs and memory addresses."""
     for cell, place in _code_cells(notebook):
         for output in cell.outputs:
             text = _text(output)
@@ -210,8 +233,6 @@ def _verify(chapter: Chapter, notebook: Notebook) -> None:
                 raise BookError(
                     f"{chapter.stem}: {place} raised {output.ename}: {text}"
                 )
-            if output.get("name") == "stderr":
-                raise BookError(f"{chapter.stem}: {place} wrote to stderr: {text}")
             if _ADDRESS.search(text):
                 raise BookError(
                     f"{chapter.stem}: {place} prints a memory address, "
